@@ -1,0 +1,160 @@
+"""DynamoCheckpoint as its readers see it.
+
+Read-only views over the API server's object: writers send patches of raw dicts, so that fields we do not know survive.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from kubectl_chrek.api import names
+from kubectl_chrek.api.identity import Identity, parse_identity
+
+
+class View(BaseModel):
+    """Base of read-only views: camelCase outside, unknown fields kept."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True)
+
+
+class Metadata(View):
+    """The part of `metadata` that we read."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    finalizers: list[str] = Field(default_factory=list)
+
+
+class Condition(View):
+    """One of `status.conditions`."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: datetime | None = None
+
+
+class JobSpec(View):
+    """`spec.job`: how the worker that is captured is started. Times are in seconds."""
+
+    pod_template_spec: dict[str, Any]
+    active_deadline_seconds: int = names.ACTIVE_DEADLINE_SECONDS
+    backoff_limit: int = names.BACKOFF_LIMIT
+    ttl_seconds_after_finished: int = names.TTL_SECONDS_AFTER_FINISHED
+
+
+class Artifact(View):
+    """`status.artifact`, written by the agent once the artifact is committed and verified. Sizes are in bytes."""
+
+    generation: str
+    digest: str = ""
+    """SHA-256 of manifest.json, hex."""
+    bytes: int = 0
+    files: int = 0
+    node: str = ""
+    captured_at: datetime | None = None
+    cold_start_seconds: float = 0.0
+    """From the start of the source's container to its readiness."""
+    capture_seconds: float = 0.0
+    phases: dict[str, float] = Field(default_factory=dict)
+    """Seconds of each phase of the capture, by name, in order."""
+
+
+class Progress(View):
+    """`status.progress`, written by the agent at most once a second while it captures."""
+
+    step: str = ""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    bytes_per_second: float = 0.0
+    updated_at: datetime | None = None
+
+
+class LastRestore(View):
+    """`status.lastRestore`, written by the agent after each restore or cold start of a pod that asked for this checkpoint."""
+
+    pod: str = ""
+    node: str = ""
+    result: str = ""
+    """`restored` or `cold`."""
+    reason: str = ""
+    seconds: float = 0.0
+    at: datetime | None = None
+    phases: dict[str, float] = Field(default_factory=dict)
+
+
+class Status(View):
+    """`status`. Phase, conditions, message and job are the operator's; artifact, progress, failure and restores the agent's."""
+
+    phase: str = ""
+    identity_hash: str = ""
+    location: str = ""
+    storage_type: str = ""
+    job_name: str = ""
+    created_at: datetime | None = None
+    message: str = ""
+    conditions: list[Condition] = Field(default_factory=list)
+    artifact: Artifact | None = None
+    progress: Progress | None = None
+    failure: str = ""
+    """Why the agent's last attempt to capture failed; empty after a success."""
+    last_restore: LastRestore | None = None
+    restores: int = 0
+    cold_starts: int = 0
+
+
+class Checkpoint(View):
+    """A DynamoCheckpoint.
+
+    `metadata.name` need not be the identity's hash; `hash` always is, whatever the status says.
+    """
+
+    metadata: Metadata
+    spec: dict[str, Any] = Field(default_factory=dict)
+    status: Status = Field(default_factory=Status)
+
+    @property
+    def identity(self) -> Identity:
+        """Raises IdentityError: only an object that got past no CRD schema can do that."""
+        return parse_identity(self.spec.get("identity"), where="spec.identity")
+
+    @property
+    def hash(self) -> str:
+        """The identity's real hash. Raises IdentityError."""
+        return self.identity.hash
+
+    @property
+    def job(self) -> JobSpec:
+        """Raises pydantic.ValidationError: as above."""
+        return JobSpec.model_validate(self.spec.get("job", {}))
+
+    @property
+    def phase(self) -> str:
+        """`Pending` until the operator has written one."""
+        return self.status.phase or names.Phase.PENDING
+
+    @property
+    def ready(self) -> bool:
+        """A verified artifact stands behind it."""
+        return self.phase == names.Phase.READY and self.status.artifact is not None
+
+    @property
+    def pinned(self) -> bool:
+        """Never collected."""
+        return self.metadata.annotations.get(names.ANNOTATION_PIN, "") not in ("", "false")
+
+
+def read_checkpoint(body: Mapping[str, Any]) -> Checkpoint:
+    """The view over a raw object from the API server."""
+    return Checkpoint.model_validate(body)

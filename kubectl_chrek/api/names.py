@@ -1,0 +1,136 @@
+"""Every string that two programs share, once.
+
+The seed's names are kept letter for letter, so that its commands and YAML work; what is ours alone starts with
+`nvidia.com/chrek-` or `CHREK_`.
+"""
+
+from typing import Final
+
+GROUP: Final = "nvidia.com"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+CHECKPOINT_KIND: Final = "DynamoCheckpoint"
+CHECKPOINT_PLURAL: Final = "dynamocheckpoints"
+GRAPH_KIND: Final = "DynamoGraphDeployment"
+GRAPH_PLURAL: Final = "dynamographdeployments"
+
+# Labels.
+LABEL_SOURCE: Final = "nvidia.com/checkpoint-source"
+"""`true` on a pod that is to be captured as soon as it is Ready."""
+LABEL_HASH: Final = "nvidia.com/checkpoint-hash"
+LABEL_NAME: Final = "nvidia.com/checkpoint-name"
+LABEL_RESTORE: Final = "nvidia.com/chrek-restore-target"
+"""`true` on a pod that carries the shim and waits to be restored."""
+LABEL_GRAPH: Final = "nvidia.com/dynamo-graph-deployment-name"
+LABEL_COMPONENT: Final = "nvidia.com/dynamo-component"
+
+# Annotations.
+ANNOTATION_CONTAINER: Final = "nvidia.com/chrek-container"
+"""The container of the pod that is captured or restored; absent: `main`, else the first."""
+ANNOTATION_STARTUP: Final = "nvidia.com/chrek-startup"
+"""Written by the agent on a worker pod: JSON {result: restored|cold, checkpoint, reason, seconds, phases}."""
+ANNOTATION_PIN: Final = "nvidia.com/chrek-pin"
+FINALIZER: Final = "nvidia.com/chrek-artifact"
+"""Held on a DynamoCheckpoint until an agent has deleted its artifact."""
+MANAGER: Final = "kubectl-chrek"
+
+# Environment of a worker's container.
+ENV_STORAGE_TYPE: Final = "DYN_CHECKPOINT_STORAGE_TYPE"
+ENV_LOCATION: Final = "DYN_CHECKPOINT_LOCATION"
+ENV_PATH: Final = "DYN_CHECKPOINT_PATH"
+ENV_HASH: Final = "DYN_CHECKPOINT_HASH"
+ENV_SIGNAL_FILE: Final = "DYN_CHECKPOINT_SIGNAL_FILE"
+ENV_READY_FILE: Final = "DYN_READY_FOR_CHECKPOINT_FILE"
+ENV_MARKER_FILE: Final = "DYN_RESTORE_MARKER_FILE"
+ENV_CONTROL_DIR: Final = "CHREK_CONTROL_DIR"
+ENV_CLAIM_SECONDS: Final = "CHREK_CLAIM_SECONDS"
+"""How long the shim waits for an agent to claim its pod before it starts cold."""
+ENV_RESTORE_SECONDS: Final = "CHREK_RESTORE_SECONDS"
+"""How long the shim waits, once claimed, for the restore to finish before it starts cold."""
+
+# Files and volumes in a worker's container.
+CONTROL_DIR: Final = "/checkpoint-signal"
+CONTROL_VOLUME: Final = "checkpoint-signal"
+SHIM_DIR: Final = "/chrek"
+SHIM_VOLUME: Final = "chrek-worker"
+SHIM_FILE: Final = "chrek_worker.pyz"
+SHIM_CONFIG_MAP: Final = "chrek-worker"
+READY_FILE: Final = "/tmp/checkpoint-ready"  # noqa: S108 - the seed's path, inside the worker's container
+MARKER_FILE: Final = "/tmp/dynamo-restored"  # noqa: S108 - the seed's path, inside the worker's container
+FALLBACK: Final = "Falling back to cold start"
+"""What the shim logs, followed by `: <reason>`; the seed tells users to search for it."""
+
+# Objects.
+DEFAULT_CONTAINER: Final = "main"
+JOB_PREFIX: Final = "checkpoint-"
+LEASE_PREFIX: Final = "chrek-"
+AGENT: Final = "chrek-agent"
+OPERATOR: Final = "chrek-operator"
+PVC: Final = "chrek-pvc"
+BASE_PATH: Final = "/checkpoints"
+GPU_RESOURCE: Final = "nvidia.com/gpu"
+
+# Defaults of spec.job, as the seed's CRD has them.
+ACTIVE_DEADLINE_SECONDS: Final = 3600
+BACKOFF_LIMIT: Final = 3
+TTL_SECONDS_AFTER_FINISHED: Final = 300
+
+
+class Phase:
+    """Values of `status.phase` of a DynamoCheckpoint."""
+
+    PENDING: Final = "Pending"
+    CREATING: Final = "Creating"
+    READY: Final = "Ready"
+    FAILED: Final = "Failed"
+
+
+class Condition:
+    """Types in `status.conditions` of a DynamoCheckpoint."""
+
+    JOB_CREATED: Final = "JobCreated"
+    JOB_COMPLETED: Final = "JobCompleted"
+    ARTIFACT_AVAILABLE: Final = "TarAvailable"
+    NAME_IS_HASH: Final = "NameIsHash"
+
+
+class Reason:
+    """Reasons of conditions and events, shared by operator, agent and those who read them."""
+
+    JOB_CREATED: Final = "JobCreated"
+    JOB_DELETED: Final = "JobDeleted"
+    JOB_SUCCEEDED: Final = "JobSucceeded"
+    JOB_FAILED: Final = "JobFailed"
+    JOB_RUNNING: Final = "JobRunning"
+    INVALID_JOB: Final = "InvalidJob"
+    DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
+    ARTIFACT_VERIFIED: Final = "ArtifactVerified"
+    ARTIFACT_MISSING: Final = "ArtifactMissing"
+    ARTIFACT_CORRUPT: Final = "ArtifactCorrupt"
+    NAME_MATCHES: Final = "NameMatchesIdentity"
+    NAME_DIFFERS: Final = "NameDiffersFromIdentity"
+    CHECKPOINT_READY: Final = "CheckpointReady"
+    CHECKPOINT_FAILED: Final = "CheckpointFailed"
+    CHECKPOINT_CREATED: Final = "CheckpointCreated"
+    CHECKPOINT_NOT_FOUND: Final = "CheckpointNotFound"
+    INVALID_CHECKPOINT: Final = "InvalidCheckpoint"
+    CAPTURE_STARTED: Final = "CaptureStarted"
+    CAPTURE_SUCCEEDED: Final = "CaptureSucceeded"
+    CAPTURE_FAILED: Final = "CaptureFailed"
+    RESTORE_SUCCEEDED: Final = "RestoreSucceeded"
+    COLD_START: Final = "ColdStart"
+
+
+def job_name(checkpoint: str) -> str:
+    """Name of the Job that makes the checkpoint of this `metadata.name`."""
+    return f"{JOB_PREFIX}{checkpoint}"
+
+
+def signal_file(identity_hash: str) -> str:
+    """Path, inside the source's container, of the file that tells the worker that its capture ended."""
+    return f"{CONTROL_DIR}/{identity_hash}.done"
+
+
+def location(base_path: str, identity_hash: str) -> str:
+    """`status.location` of a checkpoint kept in a directory or PVC."""
+    return f"{base_path.rstrip('/')}/{identity_hash}"

@@ -1,0 +1,281 @@
+"""A thin asynchronous client: one method per verb, raw dicts, no models.
+
+Credentials come from the `kubernetes` package (kubeconfig in all its forms, or the pod's service account).
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, Literal, NamedTuple
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio.client.configuration import Configuration
+from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.aio.config.kube_config import KubeConfigMerger
+
+from kubectl_chrek.api import names
+from kubectl_chrek.api.errors import ChrekError, ClusterError
+from kubectl_chrek.cluster.errors import error_from_status, unreachable
+from kubectl_chrek.cluster.resources import Resource
+
+Body = dict[str, Any]
+Bodies = list[Body]
+PatchType = Literal["merge", "strategic", "json", "apply"]
+
+REQUEST_SECONDS: Final = 30.0
+WATCH_SECONDS: Final = 300
+_PATCH_TYPES: Final[dict[PatchType, str]] = {
+    "merge": "application/merge-patch+json",
+    "strategic": "application/strategic-merge-patch+json",
+    "json": "application/json-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+
+
+class Event(NamedTuple):
+    """One change seen by a watch. `SYNCED` (object empty) closes the first list; `DELETED` carries the last state."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED", "SYNCED"]
+    object: Body
+
+
+class Cluster:
+    """A connection to one API server.
+
+    All methods raise NotFoundError, ConflictError, UsageError (the server calls the object invalid) or ClusterError.
+    """
+
+    def __init__(self, configuration: Configuration, namespace: str = "default") -> None:
+        self._configuration = configuration
+        self._rest = RESTClientObject(configuration)
+        self.namespace = namespace
+        self.server = str(configuration.host)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls, *, kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None
+    ) -> AsyncIterator["Cluster"]:
+        """Opens a connection by kubeconfig (argument, KUBECONFIG, ~/.kube/config), else as a pod.
+
+        Args:
+            kubeconfig: Path of a kubeconfig.
+            context: Context in it; default its current one.
+            namespace: Becomes `cluster.namespace`; default the context's.
+
+        Raises:
+            ClusterError: There are no usable credentials.
+        """
+        configuration = Configuration()
+        try:
+            home = await _load(configuration, kubeconfig, context)
+        except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+            hint = "set KUBECONFIG or --kubeconfig, or run in a pod"
+            raise ClusterError(f"no usable cluster configuration: {error}", hint=hint) from error
+        cluster = cls(configuration, namespace or home)
+        try:
+            yield cluster
+        finally:
+            await cluster._rest.close()
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Body:
+        """One object; `namespace` defaults to the connection's, for this and all methods below."""
+        return await self._json("GET", resource.path(self._in(namespace), name))
+
+    async def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "") -> Bodies:
+        """All objects that match the selectors; `namespace=""` means all namespaces. Each has its kind and apiVersion."""
+        return (await self._list(resource, self._in(namespace), labels, fields))[0]
+
+    async def create(
+        self, resource: Resource, body: Mapping[str, Any], namespace: str | None = None, *, dry_run: bool = False
+    ) -> Body:
+        """Creates the object; ConflictError if it exists."""
+        return await self._json("POST", resource.path(self._in(namespace)), body, query=_query(dry_run))
+
+    async def replace(self, resource: Resource, body: Mapping[str, Any], namespace: str | None = None) -> Body:
+        """PUT; with a resourceVersion in it, ConflictError if the object has changed since."""
+        return await self._json("PUT", resource.path(self._in(namespace), body["metadata"]["name"]), body)
+
+    async def patch(
+        self,
+        resource: Resource,
+        name: str,
+        patch: object,
+        namespace: str | None = None,
+        *,
+        type: PatchType = "merge",  # noqa: A002 - the API's own word
+        subresource: str = "",
+        dry_run: bool = False,
+    ) -> Body:
+        """Patches the object or, with `subresource="status"`, its status. For `type="apply"` the patch is the whole object."""
+        query = _query(dry_run)
+        if type == "apply":
+            query |= {"fieldManager": names.MANAGER, "force": "true"}
+        path = resource.path(self._in(namespace), name, subresource)
+        return await self._json("PATCH", path, patch, content_type=_PATCH_TYPES[type], query=query)
+
+    async def delete(
+        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str = "", dry_run: bool = False
+    ) -> Body:
+        """Deletes the object in the background; with `uid`, only that very object (ConflictError otherwise)."""
+        options: Body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        return await self._json("DELETE", resource.path(self._in(namespace), name), options, query=_query(dry_run))
+
+    async def logs(self, pod: str, namespace: str | None = None, *, container: str = "", tail: int = 0) -> str:
+        """A container's log so far; `tail` limits it to the last lines."""
+        path = Resource("v1", "Pod", "pods").path(self._in(namespace), pod, "log")
+        query = {"container": container} if container else {}
+        if tail:
+            query["tailLines"] = str(tail)
+        return (await self._request("GET", path, query=query)).decode(errors="replace")
+
+    async def watch(
+        self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = ""
+    ) -> AsyncIterator[Event]:
+        """All present objects as ADDED, then SYNCED, then every change, for ever.
+
+        A watch that ends is resumed; one that is too old (410) is listed anew: what vanished meanwhile comes as DELETED, what
+        is there as MODIFIED. Raises only when a list fails.
+        """
+        known: dict[str, Body] = {}
+        first = True
+        while True:
+            found, version = await self._list(resource, self._in(namespace), labels, fields)
+            now = {item["metadata"]["uid"]: item for item in found}
+            for uid in known.keys() - now.keys():
+                yield Event("DELETED", known[uid])
+            for uid, item in now.items():
+                yield Event("MODIFIED" if uid in known else "ADDED", item)
+            known = now
+            if first:
+                yield Event("SYNCED", {})
+                first = False
+            async for event in self._changes(resource, self._in(namespace), labels, fields, version):
+                uid = event.object["metadata"]["uid"]
+                if event.type == "DELETED":
+                    known.pop(uid, None)
+                else:
+                    known[uid] = event.object
+                yield event
+            await asyncio.sleep(0.2)
+
+    async def version(self) -> str:
+        """The server's gitVersion."""
+        return str((await self._json("GET", "/version")).get("gitVersion", "unknown"))
+
+    # -- below: one request ------------------------------------------------------------------------------------------------------
+
+    def _in(self, namespace: str | None) -> str:
+        return self.namespace if namespace is None else namespace
+
+    async def _list(self, resource: Resource, namespace: str, labels: str, fields: str) -> tuple[Bodies, str]:
+        items: Bodies = []
+        query = _selectors(labels, fields) | {"limit": "500"}
+        while True:
+            page = await self._json("GET", resource.path(namespace), query=query)
+            items += [{"apiVersion": resource.api_version, "kind": resource.kind} | item for item in page.get("items") or []]
+            metadata = page.get("metadata", {})
+            if not metadata.get("continue"):
+                return items, str(metadata.get("resourceVersion", ""))
+            query["continue"] = metadata["continue"]
+
+    async def _changes(self, resource: Resource, namespace: str, labels: str, fields: str, version: str) -> AsyncIterator[Event]:
+        """Changes after `version`; ends when a new list is due."""
+        while True:
+            query = _selectors(labels, fields) | {
+                "watch": "true",
+                "resourceVersion": version,
+                "allowWatchBookmarks": "true",
+                "timeoutSeconds": str(WATCH_SECONDS),
+            }
+            try:
+                response = await self._open("GET", resource.path(namespace), query=query, seconds=WATCH_SECONDS + 30)
+                async with response:
+                    async for line in response.content:
+                        change = json.loads(line)
+                        if change["type"] == "ERROR":
+                            return
+                        version = change["object"]["metadata"]["resourceVersion"]
+                        if change["type"] != "BOOKMARK":
+                            yield Event(change["type"], change["object"])
+            except (aiohttp.ClientError, TimeoutError, ValueError, ChrekError):
+                return
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        content_type: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> Body:
+        answer = json.loads(await self._request(method, path, body, content_type=content_type, query=query))
+        if not isinstance(answer, dict):
+            raise ClusterError(f"the server {self.server} answered {path} with no object")
+        return answer
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        content_type: str = "application/json",
+        query: Mapping[str, str] | None = None,
+    ) -> bytes:
+        response = await self._open(method, path, body, content_type=content_type, query=query)
+        async with response:
+            return await response.read()
+
+    async def _open(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        content_type: str = "application/json",
+        query: Mapping[str, str] | None = None,
+        seconds: float = REQUEST_SECONDS,
+    ) -> aiohttp.ClientResponse:
+        url = self.server.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        token = (await self._configuration.auth_settings()).get("BearerToken")
+        if token:
+            headers[token["key"]] = str(token["value"])
+        try:
+            answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=seconds)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unreachable(self.server, error) from error
+        response: aiohttp.ClientResponse = answer.response
+        if response.status >= 300:
+            async with response:
+                raise error_from_status(response.status, await response.read())
+        return response
+
+
+async def _load(configuration: Configuration, kubeconfig: str | None, context: str | None) -> str:
+    """Fills in the credentials; returns the namespace they come with."""
+    path = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    merged = KubeConfigMerger(path)
+    if not merged.config and not kubeconfig:
+        load_incluster_config(client_configuration=configuration)
+        return "default"
+    await load_kube_config(config_file=path, context=context, client_configuration=configuration)
+    chosen = context or merged.config["current-context"]
+    found = merged.config["contexts"].get_with_name(chosen)["context"]
+    return str(found.safe_get("namespace") or "default")
+
+
+def _query(dry_run: bool) -> dict[str, str]:
+    return {"dryRun": "All"} if dry_run else {}
+
+
+def _selectors(labels: str, fields: str) -> dict[str, str]:
+    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}

@@ -1,0 +1,35 @@
+"""An API server's answers and a connection's failures, turned into our errors."""
+
+import json
+from typing import Final
+
+from kubectl_chrek.api.errors import ChrekError, ClusterError, ConflictError, NotFoundError, UsageError
+
+UNREACHABLE: Final = "check the kubeconfig, --context and the network"
+
+
+def error_from_status(status: int, body: bytes) -> ChrekError:
+    """The error for a failed HTTP answer; `body` is a Status object, or anything."""
+    try:
+        answer = json.loads(body)
+        reason, message = str(answer.get("reason") or status), str(answer.get("message") or "")
+    except (ValueError, AttributeError):
+        reason, message = str(status), body[:200].decode(errors="replace").strip()
+    line = f"Error from server ({reason}): {message}"
+    match status:
+        case 404:
+            return NotFoundError(line)
+        case 409:
+            return ConflictError(line)
+        case 400 | 422:
+            return UsageError(line)
+        case 401 | 403:
+            return ClusterError(line, status=status, hint="ask for the right with `kubectl auth can-i`")
+        case _:
+            return ClusterError(line, status=status)
+
+
+def unreachable(server: str, error: BaseException) -> ClusterError:
+    """The error for a connection that gave no answer."""
+    detail = str(error) or type(error).__name__
+    return ClusterError(f"Unable to connect to the server {server}: {detail}", hint=UNREACHABLE)
