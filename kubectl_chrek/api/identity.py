@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Final
 
 from kubectl_chrek.api.errors import IdentityError
@@ -119,11 +120,15 @@ def _canonical_names(spec: Mapping[object, object], where: str) -> dict[str, obj
 
 
 def _string(values: Mapping[str, object], name: str, where: str) -> str:
-    value = values.get(name, "")
+    return _text(values.get(name, ""), f"{where}.{name}")
+
+
+def _text(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise IdentityError(f"{where}.{name}", f"expected a string, got {value!r}", hint="put it in quotes")
+        shown = value if isinstance(value, date) else repr(value)
+        raise IdentityError(where, f"expected a string, got {shown}", hint="put it in quotes")
     if any("\ud800" <= char <= "\udfff" for char in value):
-        raise IdentityError(f"{where}.{name}", "is not valid UTF-8")
+        raise IdentityError(where, "is not valid UTF-8")
     return value
 
 
@@ -155,7 +160,5 @@ def _extra(values: Mapping[str, object], where: str) -> dict[str, str]:
     extra = values.get("extraParameters", {})
     if not isinstance(extra, Mapping):
         raise IdentityError(f"{where}.extraParameters", f"expected a mapping of strings, got {extra!r}")
-    for key, value in extra.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise IdentityError(f"{where}.extraParameters.{key}", f"expected a string, got {value!r}", hint="put it in quotes")
-    return dict(extra)
+    place = f"{where}.extraParameters"
+    return {_text(key, f"{place}, key {key!r}"): _text(value, f"{place}.{key}") for key, value in extra.items()}

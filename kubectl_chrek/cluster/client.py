@@ -6,7 +6,7 @@ Credentials come from the `kubernetes` package (kubeconfig in all its forms, or 
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlencode
@@ -54,6 +54,12 @@ class Cluster:
         self._rest = RESTClientObject(configuration)
         self.namespace = namespace
         self.server = str(configuration.host)
+        self.request_seconds = REQUEST_SECONDS
+
+    @property
+    def configuration(self) -> Configuration:
+        """The credentials in use, for other clients of the same server."""
+        return self._configuration
 
     @classmethod
     @asynccontextmanager
@@ -119,12 +125,24 @@ class Cluster:
         return await self._json("PATCH", path, patch, content_type=_PATCH_TYPES[type], query=query)
 
     async def delete(
-        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str = "", dry_run: bool = False
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        uid: str = "",
+        grace_seconds: int | None = None,
+        dry_run: bool = False,
     ) -> Body:
-        """Deletes the object in the background; with `uid`, only that very object (ConflictError otherwise)."""
+        """Deletes the object in the background; with `uid`, only that very object (ConflictError otherwise).
+
+        `grace_seconds` is for pods: how long they may take to end; None means what the pod itself says.
+        """
         options: Body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         if uid:
             options["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
         return await self._json("DELETE", resource.path(self._in(namespace), name), options, query=_query(dry_run))
 
     async def logs(self, pod: str, namespace: str | None = None, *, container: str = "", tail: int = 0) -> str:
@@ -137,7 +155,7 @@ class Cluster:
 
     async def watch(
         self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = ""
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """All present objects as ADDED, then SYNCED, then every change, for ever.
 
         A watch that ends is resumed; one that is too old (410) is listed anew: what vanished meanwhile comes as DELETED, what
@@ -242,7 +260,7 @@ class Cluster:
         *,
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
-        seconds: float = REQUEST_SECONDS,
+        seconds: float = 0.0,
     ) -> aiohttp.ClientResponse:
         url = self.server.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json", "Content-Type": content_type}
@@ -250,7 +268,8 @@ class Cluster:
         if token:
             headers[token["key"]] = str(token["value"])
         try:
-            answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=seconds)
+            limit = seconds or self.request_seconds
+            answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=limit)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(self.server, error) from error
         response: aiohttp.ClientResponse = answer.response
@@ -264,7 +283,9 @@ async def _load(configuration: Configuration, kubeconfig: str | None, context: s
     """Fills in the credentials; returns the namespace they come with."""
     path = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
     merged = KubeConfigMerger(path)
-    if not merged.config and not kubeconfig:
+    if not merged.config and kubeconfig:
+        raise ConfigException(f"{kubeconfig} is not there, or is empty")
+    if not merged.config:
         load_incluster_config(client_configuration=configuration)
         return "default"
     await load_kube_config(config_file=path, context=context, client_configuration=configuration)

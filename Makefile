@@ -1,0 +1,49 @@
+# Everything works as the first command on a fresh Debian machine with make, git and python3; `make` alone lists what there is.
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+
+BIN := .venv/bin
+# Our programs, then the kubectl that the tests may have brought along, before whatever else is installed.
+WITH_PATH := PATH="$(CURDIR)/$(BIN):$(CURDIR)/.cache/bin:$$PATH"
+ROOT := $(filter 0,$(shell id -u))
+
+.NOTPARALLEL:
+.PHONY: help demo test lint check snap clean can-demo install-criu install-demo install-kubectl
+
+help: ## List what make can do here
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: can-demo .venv/.stamp install-criu install-demo ## Start a real worker cold, capture it, start another from the capture
+	@$(WITH_PATH) $(BIN)/kubectl-chrek demo $(DEMO_ARGS)
+
+test: .venv/.stamp install-criu install-demo install-kubectl ## Run all tests; PYTEST_ARGS="tests/unit -x" picks some
+	@$(WITH_PATH) $(BIN)/pytest -q $(PYTEST_ARGS)
+
+lint: .venv/.stamp ## Check style, types and the layers between packages
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache >.venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
+
+check: lint test ## Lint, then test
+
+snap: .venv/.stamp ## Take the TUI's snapshots anew; look at the difference before you commit it
+	@$(WITH_PATH) $(BIN)/pytest -q --snapshot-update tests/tui
+
+clean: ## Remove what make and the tools have put into this checkout
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist snapshot_report.html
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+can-demo:
+	$(if $(filter Linux,$(shell uname -s)),,$(error make demo needs Linux, because CRIU does: run it on a Linux machine or VM))
+	$(if $(ROOT),,$(error make demo needs root, because CRIU does: run it as root, or with sudo))
+	$(if $(shell command -v apt-get),,$(error make demo needs apt-get, for torch, runc and CRIU: run it on Debian 12 or newer))
+	@:
+
+.venv/.stamp: pyproject.toml
+	@scripts/install-venv
+	@touch $@
+
+# Without root a part may be impossible; its one line says so, and the tests that need it are skipped.
+install-criu install-demo install-kubectl:
+	@scripts/$@ $(if $(ROOT),,|| true)

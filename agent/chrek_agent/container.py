@@ -1,0 +1,113 @@
+"""From a pod's status to its container's processes on this node, whatever runtime made it.
+
+The container's ID names a directory in cgroupfs (cgroupfs driver: `<id>`, systemd driver: `<runtime>-<id>.scope`, v1 and v2
+alike); its processes name everything else. No runtime is asked.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chrek_agent import processes
+from chrek_agent.errors import AgentError
+from kubectl_chrek.api import names
+
+# One hierarchy is enough to find a container; the first that is there is used. An empty name is a v2 mount.
+_HIERARCHIES = ("pids", "memory", "cpu", "freezer", "systemd", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A running container. PIDs are the host's."""
+
+    id: str
+    name: str
+    init: int
+    init_start: int
+    cgroups: tuple[Path, ...]
+    """Its directory in each hierarchy: who is to live with it is written into each one's cgroup.procs."""
+
+    @property
+    def root(self) -> Path:
+        """Its root file system, seen from here. Its links may point anywhere: enter it by chroot before following any."""
+        return processes.PROC / str(self.init) / "root"
+
+    def running(self) -> bool:
+        """Its PID 1 is still the one we found."""
+        return processes.is_same(self.init, self.init_start)
+
+
+def worker_name(pod: Mapping[str, Any]) -> str:
+    """Name of the container that is captured or restored."""
+    chosen = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_CONTAINER)
+    containers = [container["name"] for container in pod["spec"]["containers"]]
+    if chosen:
+        return str(chosen)
+    return names.DEFAULT_CONTAINER if names.DEFAULT_CONTAINER in containers else str(containers[0])
+
+
+def running_id(pod: Mapping[str, Any]) -> str:
+    """ID of the pod's worker container, without the runtime's prefix; empty while it does not run."""
+    name = worker_name(pod)
+    for status in (pod.get("status") or {}).get("containerStatuses") or []:
+        if status["name"] == name and "running" in (status.get("state") or {}):
+            return str(status.get("containerID", "")).rpartition("//")[2]
+    return ""
+
+
+def find_container(pod: Mapping[str, Any], cgroup_root: Path) -> Container:
+    """The pod's worker container on this node.
+
+    Raises:
+        AgentError: It is not running here, or the node is laid out in a way that we do not know.
+    """
+    identifier = running_id(pod)
+    if not identifier:
+        raise AgentError(f"container {worker_name(pod)} is not running")
+    directory = _find_cgroup(identifier, cgroup_root)
+    if directory is None:
+        raise AgentError(f"container {identifier[:12]} has no cgroup below {cgroup_root}: is it on this node?")
+    init = _find_init(directory)
+    if init is None:
+        raise AgentError(f"container {identifier[:12]} has no process 1")
+    cgroups = tuple(_cgroups_of(init.pid, cgroup_root))
+    return Container(identifier, worker_name(pod), init.pid, init.start, cgroups)
+
+
+def _find_cgroup(identifier: str, root: Path) -> Path | None:
+    for hierarchy in _HIERARCHIES:
+        top = root / hierarchy
+        if not (top / "cgroup.procs").exists():
+            continue
+        for parent, directories, _ in os.walk(top):
+            for name in directories:
+                if name == identifier or name.endswith(f"-{identifier}.scope"):
+                    return Path(parent, name)
+        return None
+    return None
+
+
+def _find_init(directory: Path) -> processes.Process | None:
+    for path in (directory, *(entry for entry in directory.iterdir() if entry.is_dir())):
+        for line in (path / "cgroup.procs").read_text().split():
+            process = processes.read_process(int(line))
+            if process is not None and process.inner == 1:
+                return process
+    return None
+
+
+def _cgroups_of(pid: int, root: Path) -> list[Path]:
+    """The directories of `/proc/PID/cgroup`, hierarchy by hierarchy."""
+    found = []
+    for line in (processes.PROC / str(pid) / "cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers:
+            top = root / controllers.removeprefix("name=")
+        else:
+            top = root if (root / "cgroup.controllers").exists() else root / "unified"
+        directory = top / path.lstrip("/")
+        if (directory / "cgroup.procs").exists():
+            found.append(directory)
+    return found

@@ -1,0 +1,1 @@
+"""CRIU: how it is called, and what its logs mean."""

@@ -1,0 +1,48 @@
+"""CRIU's command lines. Pure: descriptors are numbers that the runner hands down.
+
+CRIU is run through its own dynamic loader by descriptor and inside the container's namespaces, so that nothing needs to be in
+the image and mounts, hostname and addresses are simply the container's.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+_COMMON: Final = (
+    "-v3",
+    # The pod's cgroup is set by us; CRIU's own modes recreate the source's or fail.
+    "--manage-cgroups=ignore",
+    # Without it a restored worker would talk to peers that have long given up; taken at dump, no packet filter is left behind.
+    "--tcp-close",
+    "--link-remap",
+    "--file-locks",
+    "--ghost-limit=512M",
+)
+
+
+def program(criu_fd: int) -> list[str]:
+    """CRIU itself, in the tree that `criu_fd` is open on."""
+    root = f"/proc/self/fd/{criu_fd}"
+    return [
+        f"{root}/usr/lib64/ld-linux-x86-64.so.2",
+        "--library-path",
+        f"{root}/usr/lib/x86_64-linux-gnu",
+        f"{root}/usr/sbin/criu",
+    ]
+
+
+def enter(init: int) -> list[str]:
+    """Enters the namespaces of a container's PID 1."""
+    return ["nsenter", "-t", str(init), "-m", "-p", "-n", "-u", "-i", "--"]
+
+
+def dump(worker: int, *, images_fd: int, work_fd: int) -> list[str]:
+    """Dumps the tree of `worker` (its PID inside) and leaves it stopped: what happens to it is decided once the images are safe."""
+    paths = ["--images-dir", f"/proc/self/fd/{images_fd}", "--work-dir", f"/proc/self/fd/{work_fd}"]
+    return ["dump", "--tree", str(worker), *paths, "--log-file", "dump.log", *_COMMON, "--leave-stopped"]
+
+
+def restore(*, images_fd: int, work_fd: int, streams: Mapping[int, str]) -> list[str]:
+    """Restores the tree, stopped, with `streams`: our descriptor -> `pipe:[inode]` in the images."""
+    paths = ["--images-dir", f"/proc/self/fd/{images_fd}", "--work-dir", f"/proc/self/fd/{work_fd}"]
+    inherit = [word for fd, pipe in streams.items() for word in ("--inherit-fd", f"fd[{fd}]:{pipe}")]
+    return ["restore", *paths, "--log-file", "restore.log", *_COMMON, "--restore-detached", "--leave-stopped", *inherit]

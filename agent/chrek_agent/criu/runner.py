@@ -1,0 +1,124 @@
+"""Runs CRIU: in a session of its own, inside a container's namespaces, with a wall-clock limit."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from chrek_agent.container import Container
+from chrek_agent.criu import options
+from chrek_agent.criu.log import explain
+from chrek_agent.errors import AgentError, CaptureError, RestoreError
+
+Started = Callable[[int], None]
+"""Called with CRIU's process group as soon as it runs, so that a journal can name it."""
+
+
+class Criu:
+    """One CRIU installation; `root` is the tree that holds usr/sbin/criu and its libraries."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    async def version(self) -> str:
+        """Its version, such as `4.2.1`. Raises AgentError when it does not run."""
+        with ExitStack() as stack:
+            criu_fd = _open(stack, self.root)
+            process = await asyncio.create_subprocess_exec(
+                *options.program(criu_fd),
+                "--version",
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=[criu_fd],
+            )
+            output, _ = await process.communicate()
+        if process.returncode != 0:
+            hint = "install CRIU >= 4.1 and name its tree with --criu-root or CHREK_CRIU_ROOT"
+            raise AgentError(f"CRIU does not run from {self.root}", hint=hint)
+        return output.decode().split("Version:")[-1].split()[0]
+
+    async def dump(self, container: Container, worker: int, images: Path, work: Path, *, seconds: float, started: Started) -> None:
+        """Dumps the tree of `worker` (its PID inside the container) into `images`; it is left stopped.
+
+        Raises:
+            CaptureError: With the reason from CRIU's log. CRIU let the worker go on, or the caller must resume it.
+        """
+        with ExitStack() as stack:
+            criu_fd, images_fd, work_fd = (_open(stack, path) for path in (self.root, images, work))
+            words = options.dump(worker, images_fd=images_fd, work_fd=work_fd)
+            command = [*options.enter(container.init), *options.program(criu_fd), *words]
+            code = await _run(command, [criu_fd, images_fd, work_fd], seconds=seconds, started=started)
+        if code != 0:
+            raise CaptureError(explain(work / "dump.log", "dump", code))
+
+    async def restore(
+        self, container: Container, images: Path, work: Path, streams: Mapping[int, str], *, seconds: float, started: Started
+    ) -> None:
+        """Restores the tree in `images` into the container, stopped, as a child of its PID 1.
+
+        Args:
+            container: Where to.
+            images: CRIU's images; only read.
+            work: For the log.
+            streams: Descriptor of the container's PID 1 -> `pipe:[inode]` in the images that it takes the place of.
+            seconds: Wall-clock limit.
+            started: See Started.
+
+        Raises:
+            RestoreError: With the reason from CRIU's log; the caller must end what is half restored.
+        """
+        with ExitStack() as stack:
+            criu_fd, images_fd, work_fd = (_open(stack, path) for path in (self.root, images, work))
+            pipes = {_open_stream(stack, container, fd): pipe for fd, pipe in streams.items()}
+            cgroups = [_open(stack, path / "cgroup.procs", os.O_WRONLY) for path in container.cgroups]
+            words = options.restore(images_fd=images_fd, work_fd=work_fd, streams=pipes)
+            command = [*options.enter(container.init), *options.program(criu_fd), *words]
+            passed = [criu_fd, images_fd, work_fd, *pipes]
+            code = await _run(command, passed, seconds=seconds, started=started, cgroups=cgroups)
+        if code != 0:
+            raise RestoreError(explain(work / "restore.log", "restore", code))
+
+
+def _open(stack: ExitStack, path: Path, flags: int = os.O_RDONLY) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _open_stream(stack: ExitStack, container: Container, number: int) -> int:
+    """Our own end of a standard stream of the container's PID 1."""
+    flags = os.O_RDONLY if number == 0 else os.O_WRONLY
+    # Opened without waiting for the other end, then as the worker expects it: it will inherit the flag.
+    descriptor = _open(stack, Path(f"/proc/{container.init}/fd/{number}"), flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+async def _run(
+    command: Sequence[str], descriptors: Sequence[int], *, seconds: float, started: Started, cgroups: Sequence[int] = ()
+) -> int | None:
+    """Exit code, or None when its time was up; then, and when we are cancelled, its whole process group is killed."""
+
+    def join_cgroups() -> None:
+        for descriptor in cgroups:
+            # Some v1 hierarchies refuse (a cpuset without CPUs); the others hold the process all the same.
+            with contextlib.suppress(OSError):
+                os.write(descriptor, b"0")
+
+    null = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=null, stdout=null, stderr=null, start_new_session=True, pass_fds=descriptors, preexec_fn=join_cgroups
+    )
+    started(process.pid)
+    try:
+        return await asyncio.wait_for(process.wait(), seconds)
+    except TimeoutError:
+        return None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()

@@ -1,0 +1,42 @@
+"""Checkpoints that are being deleted: their artifacts go first, then our finalizer."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from chrek_agent.errors import ArtifactError
+from chrek_agent.store.directory import DirectoryStore
+from kubectl_chrek.api import names
+from kubectl_chrek.api.checkpoint import read_checkpoint
+from kubectl_chrek.api.errors import ConflictError, NotFoundError, UsageError
+from kubectl_chrek.cluster import Cluster
+from kubectl_chrek.cluster.resources import CHECKPOINTS
+
+LOG: Final = logging.getLogger(__name__)
+
+
+def is_due(body: Mapping[str, Any]) -> bool:
+    """It is being deleted and waits for us."""
+    metadata = body["metadata"]
+    return bool(metadata.get("deletionTimestamp")) and names.FINALIZER in (metadata.get("finalizers") or [])
+
+
+async def delete_artifact(cluster: Cluster, store: DirectoryStore, body: Mapping[str, Any]) -> None:
+    """Deletes all artifacts of a checkpoint and releases it. Agents may race for it: the loser finds nothing to do."""
+    checkpoint = read_checkpoint(body)
+    metadata = checkpoint.metadata
+    generations = {checkpoint.status.artifact.generation} if checkpoint.status.artifact else set()
+    try:
+        count = await asyncio.to_thread(store.delete, checkpoint.hash, generations, metadata.uid)
+    except (ArtifactError, OSError) as error:
+        LOG.warning("artifacts of checkpoint %s/%s could not be deleted: %s", metadata.namespace, metadata.name, error)
+        return
+    LOG.info("checkpoint %s/%s: deleted %d artifact(s)", metadata.namespace, metadata.name, count)
+    index = metadata.finalizers.index(names.FINALIZER)
+    path = f"/metadata/finalizers/{index}"
+    patch = [{"op": "test", "path": path, "value": names.FINALIZER}, {"op": "remove", "path": path}]
+    try:
+        await cluster.patch(CHECKPOINTS, metadata.name, patch, metadata.namespace, type="json")
+    except (NotFoundError, ConflictError, UsageError):
+        LOG.debug("checkpoint %s/%s was released by another agent", metadata.namespace, metadata.name)

@@ -1,0 +1,135 @@
+"""What the agent tells the API server: status fields that are its own, events, annotations. Shapes are pure; sending is at the end."""
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from chrek_agent.capture import Captured
+from kubectl_chrek.api import names
+from kubectl_chrek.api.checkpoint import read_checkpoint
+from kubectl_chrek.api.errors import ChrekError, ConflictError, NotFoundError
+from kubectl_chrek.cluster import Cluster
+from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS, PODS, Resource
+
+LOG: Final = logging.getLogger(__name__)
+MESSAGE_LIMIT: Final = 1000
+
+
+def timestamp(now: datetime) -> str:
+    """As Kubernetes writes times."""
+    return f"{now:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def artifact_status(captured: Captured, node: str, now: datetime) -> dict[str, Any]:
+    """`status` of a checkpoint whose artifact is there."""
+    manifest = captured.manifest
+    artifact = {
+        "generation": manifest.generation,
+        "digest": captured.digest,
+        "bytes": manifest.size,
+        "files": len(manifest.files),
+        "node": node,
+        "capturedAt": timestamp(now),
+        "coldStartSeconds": manifest.cold_start_seconds,
+        "captureSeconds": captured.seconds,
+        "phases": manifest.phases,
+    }
+    return {"artifact": artifact, "progress": None, "failure": None}
+
+
+def outcome_status(status: Mapping[str, Any], outcome: Mapping[str, Any], pod: str, node: str, now: datetime) -> dict[str, Any]:
+    """`status` after one more pod has been restored or has started cold."""
+    counter = "restores" if outcome["result"] == "restored" else "coldStarts"
+    last = {"pod": pod, "node": node, "at": timestamp(now), **outcome}
+    return {"lastRestore": last, counter: int(status.get(counter) or 0) + 1}
+
+
+class Reporter:
+    """Sends reports for one node. A report that fails is logged: nothing waits for it but `artifact`."""
+
+    def __init__(self, cluster: Cluster, node: str) -> None:
+        self._cluster = cluster
+        self._node = node
+
+    async def artifact(self, namespace: str, name: str, captured: Captured) -> None:
+        """Publishes a verified artifact. Raises what the API server says: unpublished, it is of no use."""
+        await self._status(namespace, name, artifact_status(captured, self._node, datetime.now(UTC)))
+
+    async def failure(self, namespace: str, name: str, reason: str) -> None:
+        """Says why a capture failed."""
+        await self._try_status(namespace, name, {"failure": reason[:MESSAGE_LIMIT], "progress": None})
+
+    async def lost(self, namespace: str, name: str, generation: str, reason: str) -> None:
+        """Withdraws an artifact that is missing or corrupt, unless another one has been published since."""
+        with suppress(ChrekError):
+            checkpoint = read_checkpoint(await self._cluster.get(CHECKPOINTS, name, namespace))
+            if checkpoint.status.artifact is not None and checkpoint.status.artifact.generation == generation:
+                await self._try_status(namespace, name, {"artifact": None, "failure": reason[:MESSAGE_LIMIT]})
+
+    async def progress(self, namespace: str, name: str, progress: Mapping[str, Any]) -> None:
+        """Says how far a capture is."""
+        await self._try_status(namespace, name, {"progress": progress})
+
+    async def outcome(self, namespace: str, name: str, pod: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
+        """Counts a restore or a cold start in the checkpoint and notes it on the pod."""
+        await self._annotate(pod, {"checkpoint": name, **outcome})
+        for _ in range(5):
+            with suppress(ConflictError):
+                try:
+                    body = await self._cluster.get(CHECKPOINTS, name, namespace)
+                    status = outcome_status(
+                        body.get("status") or {}, outcome, pod["metadata"]["name"], self._node, datetime.now(UTC)
+                    )
+                    guarded = {"metadata": {"resourceVersion": body["metadata"]["resourceVersion"]}, "status": status}
+                    await self._cluster.patch(CHECKPOINTS, name, guarded, namespace, subresource="status")
+                except NotFoundError:
+                    pass
+                return
+
+    async def event(self, resource: Resource, body: Mapping[str, Any], reason: str, message: str, *, warning: bool = False) -> None:
+        """Records an event about an object."""
+        metadata = body["metadata"]
+        now = timestamp(datetime.now(UTC))
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{metadata['name'][:200]}.", "namespace": metadata["namespace"]},
+            "involvedObject": {
+                "apiVersion": resource.api_version,
+                "kind": resource.kind,
+                "namespace": metadata["namespace"],
+                "name": metadata["name"],
+                "uid": metadata["uid"],
+            },
+            "reason": reason,
+            "message": message[:MESSAGE_LIMIT],
+            "type": "Warning" if warning else "Normal",
+            "source": {"component": names.AGENT, "host": self._node},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        try:
+            await self._cluster.create(EVENTS, event, metadata["namespace"])
+        except ChrekError as error:
+            LOG.warning("event %s about %s was lost: %s", reason, metadata["name"], error)
+
+    async def _annotate(self, pod: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+        metadata = pod["metadata"]
+        patch = {"metadata": {"annotations": {names.ANNOTATION_STARTUP: json.dumps(content)}, "uid": metadata["uid"]}}
+        try:
+            await self._cluster.patch(PODS, metadata["name"], patch, metadata["namespace"])
+        except ChrekError as error:
+            LOG.warning("pod %s could not be annotated: %s", metadata["name"], error)
+
+    async def _try_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
+        try:
+            await self._status(namespace, name, status)
+        except ChrekError as error:
+            LOG.warning("status of checkpoint %s/%s could not be written: %s", namespace, name, error)
+
+    async def _status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
+        await self._cluster.patch(CHECKPOINTS, name, {"status": status}, namespace, subresource="status")

@@ -1,0 +1,142 @@
+"""Pods that are to be captured: from readiness to release."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from chrek_agent import control, processes
+from chrek_agent.capture import Capture, Captured, seconds_since_start
+from chrek_agent.config import AgentConfig
+from chrek_agent.container import Container, find_container
+from chrek_agent.errors import AgentError
+from chrek_agent.lease import hold
+from chrek_agent.report import Reporter, timestamp
+from kubectl_chrek.api import names
+from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
+from kubectl_chrek.api.errors import ChrekError, NotFoundError
+from kubectl_chrek.cluster import Cluster
+from kubectl_chrek.cluster.resources import CHECKPOINTS, PODS
+
+LOG: Final = logging.getLogger(__name__)
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """The pod's readiness probe has passed, and it is not being deleted."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+    return ready and not pod["metadata"].get("deletionTimestamp")
+
+
+class Sources:
+    """Captures the source pods of one node."""
+
+    def __init__(self, config: AgentConfig, cluster: Cluster, capture: Capture, reporter: Reporter) -> None:
+        self._config = config
+        self._cluster = cluster
+        self._capture = capture
+        self._reporter = reporter
+
+    async def handle(self, pod: Mapping[str, Any]) -> None:
+        """Captures a Ready source pod and lets it go."""
+        metadata = pod["metadata"]
+        namespace, name = metadata["namespace"], (metadata.get("labels") or {}).get(names.LABEL_NAME, "")
+        try:
+            checkpoint = read_checkpoint(await self._cluster.get(CHECKPOINTS, name, namespace))
+            container = find_container(pod, self._config.cgroup_root)
+        except ChrekError as error:
+            LOG.warning("pod %s/%s cannot be captured: %s", namespace, metadata["name"], error)
+            return
+        if checkpoint.ready:
+            await self._release(checkpoint, container, "")
+            return
+        cold_start = seconds_since_start(container)
+        LOG.info("capturing pod %s/%s as checkpoint %s (%s)", namespace, metadata["name"], name, checkpoint.hash)
+        try:
+            async with hold(self._cluster, namespace, checkpoint.hash, f"{names.AGENT}-{self._config.node}"):
+                await self._run(pod, checkpoint, container, cold_start)
+        except ChrekError as error:
+            LOG.warning("capture of pod %s/%s failed: %s", namespace, metadata["name"], error)
+            await self._failed(pod, checkpoint, container, str(error))
+
+    async def _run(self, pod: Mapping[str, Any], checkpoint: Checkpoint, container: Container, cold_start: float) -> None:
+        metadata = checkpoint.metadata
+        await self._reporter.event(PODS, pod, names.Reason.CAPTURE_STARTED, f"capturing as checkpoint {metadata.name}")
+        progress = _Progress(self._reporter, metadata.namespace, metadata.name)
+        sender = asyncio.create_task(progress.send())
+        try:
+            captured = await self._capture.run(pod, checkpoint, container, progress.report, cold_start=cold_start)
+        finally:
+            sender.cancel()
+            with suppress(asyncio.CancelledError):
+                await sender
+        await self._reporter.artifact(metadata.namespace, metadata.name, captured)
+        await self._wait_ready(metadata.namespace, metadata.name, captured)
+        gib = captured.manifest.size / 2**30
+        message = f"captured {gib:.2f} GiB in {captured.seconds:.1f} s as {captured.manifest.generation}"
+        LOG.info("checkpoint %s: %s", metadata.name, message)
+        await self._reporter.event(PODS, pod, names.Reason.CAPTURE_SUCCEEDED, message)
+        await self._release(checkpoint, container, captured.manifest.generation)
+
+    async def _wait_ready(self, namespace: str, name: str, captured: Captured) -> None:
+        """Waits for the operator's Ready; without an operator the artifact is there all the same, and will be seen later."""
+        deadline = time.monotonic() + self._config.ready_seconds
+        while time.monotonic() < deadline:
+            with suppress(NotFoundError):
+                if read_checkpoint(await self._cluster.get(CHECKPOINTS, name, namespace)).ready:
+                    return
+            await asyncio.sleep(0.1)
+        LOG.warning("checkpoint %s/%s has artifact %s but is not Ready yet", namespace, name, captured.manifest.generation)
+
+    async def _release(self, checkpoint: Checkpoint, container: Container, generation: str) -> None:
+        self._done(checkpoint, container, generation, "")
+        processes.resume(container.init)
+
+    async def _failed(self, pod: Mapping[str, Any], checkpoint: Checkpoint, container: Container, reason: str) -> None:
+        metadata = checkpoint.metadata
+        await self._reporter.failure(metadata.namespace, metadata.name, reason)
+        await self._reporter.event(PODS, pod, names.Reason.CAPTURE_FAILED, reason, warning=True)
+        self._done(checkpoint, container, "", reason)
+        processes.resume(container.init)
+
+    def _done(self, checkpoint: Checkpoint, container: Container, generation: str, error: str) -> None:
+        """Tells the worker that its capture has ended, in the form that Dynamo's workers read."""
+        identity_hash = checkpoint.hash
+        content = {
+            "checkpoint_id": identity_hash,
+            "checkpoint_path": f"{names.location(str(self._config.base_path), identity_hash)}/{generation}".rstrip("/"),
+            "timestamp": timestamp(datetime.now(UTC)),
+            "success": not error,
+            "error": error,
+        }
+        try:
+            control.write(container, f"{identity_hash}.done", content)
+        except (AgentError, OSError) as failure:
+            LOG.warning("the worker could not be told of the capture's end: %s", failure)
+
+
+class _Progress:
+    """Holds the newest progress; sends it once a second, and only when it has changed."""
+
+    def __init__(self, reporter: Reporter, namespace: str, name: str) -> None:
+        self._reporter = reporter
+        self._where = (namespace, name)
+        self._now: dict[str, Any] = {}
+        self._begin = time.monotonic()
+
+    def report(self, step: str, done: int, total: int) -> None:
+        """See chrek_agent.capture.Report."""
+        rate = done / max(time.monotonic() - self._begin, 0.001)
+        self._now = {"step": step, "bytesDone": done, "bytesTotal": total, "bytesPerSecond": round(rate)}
+
+    async def send(self) -> None:
+        """Runs until it is cancelled."""
+        sent: dict[str, Any] = {}
+        while True:
+            if self._now and self._now != sent:
+                sent = self._now
+                await self._reporter.progress(*self._where, sent | {"updatedAt": timestamp(datetime.now(UTC))})
+            await asyncio.sleep(1)

@@ -1,0 +1,1 @@
+"""The artifact store: what a capture leaves and a restore reads."""

@@ -1,0 +1,5 @@
+"""`python -m kubectl_chrek` is `kubectl chrek`."""
+
+from kubectl_chrek.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""One thin file per command: flags in, `ops` called, `output` out."""

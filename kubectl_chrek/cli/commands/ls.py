@@ -1,0 +1,55 @@
+"""`kubectl chrek ls`."""
+
+from typing import Annotated
+
+import typer
+
+from kubectl_chrek.api.errors import UsageError
+from kubectl_chrek.cli import options
+from kubectl_chrek.cli.diagnostics import ExitCode
+from kubectl_chrek.cli.options import Output
+from kubectl_chrek.ops.connection import ConnectionOptions
+
+EXAMPLES = """
+# List the checkpoints of the namespace
+kubectl chrek ls
+
+# With sizes, nodes and times, of all namespaces
+kubectl chrek ls -A -o wide
+
+# Follow what happens
+kubectl chrek ls -w
+
+# The phase of one
+kubectl chrek ls 5941a4cb3c363457 -o jsonpath='{.status.phase}'
+"""
+
+
+@options.command("ls", examples=EXAMPLES)
+def command(
+    *,
+    connection: ConnectionOptions,
+    names: Annotated[list[str], typer.Argument(metavar="[NAME]...", help="Only these")] = [],  # noqa: B006 - never mutated
+    output_format: Output = "",
+    selector: Annotated[str, typer.Option("--selector", "-l", help="Label selector", show_default=False)] = "",
+    field_selector: Annotated[str, typer.Option("--field-selector", help="Field selector", show_default=False)] = "",
+    no_headers: Annotated[bool, typer.Option("--no-headers", help="Leave out the headers")] = False,
+    sort_by: Annotated[str, typer.Option("--sort-by", metavar="JSONPATH", help="Order, say .metadata.name")] = "",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Then print each change")] = False,
+) -> ExitCode:
+    """List checkpoints."""
+    from kubectl_chrek.cli.formats import parse_format
+    from kubectl_chrek.cli.listing import Listing
+    from kubectl_chrek.cli.session import run
+    from kubectl_chrek.ops.listing import Selection
+
+    if watch and sort_by:
+        raise UsageError("--sort-by cannot be used with --watch")
+    listing = Listing(
+        connection=connection,
+        selection=Selection(tuple(names), selector, field_selector),
+        form=parse_format(output_format),
+        show_headers=not no_headers,
+        sort_by=sort_by,
+    )
+    return run(connection, listing.follow if watch else listing.show)

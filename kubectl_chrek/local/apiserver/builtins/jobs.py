@@ -1,0 +1,86 @@
+"""Job and CronJob."""
+
+from kubectl_chrek.local.apiserver.builtins.podchecks import check_template
+from kubectl_chrek.local.apiserver.builtins.poddefaults import fill_template
+from kubectl_chrek.local.apiserver.failures import Flaw, invalid, required
+from kubectl_chrek.local.apiserver.objects import Body, dig
+
+_UID = "controller-uid"
+_NAME = "job-name"
+_PREFIX = "batch.kubernetes.io/"
+
+
+def fill_job(body: Body) -> None:
+    """Defaults of a Job, in place."""
+    spec = body.get("spec")
+    if not isinstance(spec, dict):
+        return
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = 1
+    spec.setdefault("parallelism", 1)
+    spec.setdefault("backoffLimit", 6)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("suspend", False)
+    spec.setdefault("podReplacementPolicy", "TerminatingOrFailed")
+    fill_template(body)
+    labels = dig(spec, "template", "metadata", "labels")
+    if labels and not body["metadata"].get("labels"):
+        body["metadata"]["labels"] = dict(labels)
+
+
+def begin_job(body: Body) -> None:
+    """Selector and pod labels that tie pods to this very Job, in place."""
+    spec, metadata = body.get("spec"), body["metadata"]
+    body["status"] = {}
+    template = spec.get("template") if isinstance(spec, dict) else None
+    if not isinstance(spec, dict) or not isinstance(template, dict):
+        return
+    spec.setdefault("manualSelector", False)
+    if spec["manualSelector"]:
+        return
+    del spec["manualSelector"]
+    labels = template.setdefault("metadata", {}).setdefault("labels", {})
+    for key, value in ((_UID, metadata["uid"]), (_NAME, metadata["name"])):
+        labels[key] = labels[_PREFIX + key] = value
+    spec["selector"] = {"matchLabels": {_PREFIX + _UID: metadata["uid"]}}
+    if not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
+
+
+def check_job(new: Body, old: Body | None) -> list[Flaw]:
+    """Flaws of a Job."""
+    spec = new.get("spec") or {}
+    flaws = check_template(new)
+    policy = dig(spec, "template", "spec", "restartPolicy")
+    if not flaws and policy not in ("Never", "OnFailure"):
+        flaws.append(required("spec.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"'))
+    for key in ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"):
+        value = spec.get(key)
+        if value is not None and value < 0:
+            flaws.append(invalid(f"spec.{key}", value, "must be greater than or equal to 0"))
+    if old is not None and not flaws:
+        for key in ("template", "selector", "completionMode", "podFailurePolicy"):
+            if spec.get(key) != old["spec"].get(key) and not old["spec"].get("suspend"):
+                flaws.append(invalid(f"spec.{key}", "", "field is immutable"))
+        if spec.get("completions") != old["spec"].get("completions"):
+            flaws.append(invalid("spec.completions", spec.get("completions"), "field is immutable"))
+    return flaws
+
+
+def fill_cron_job(body: Body) -> None:
+    """Defaults of a CronJob, in place."""
+    spec = body.get("spec")
+    if not isinstance(spec, dict):
+        return
+    spec.setdefault("concurrencyPolicy", "Allow")
+    spec.setdefault("suspend", False)
+    spec.setdefault("successfulJobsHistoryLimit", 3)
+    spec.setdefault("failedJobsHistoryLimit", 1)
+    fill_template(spec.get("jobTemplate") or {})
+
+
+def check_cron_job(new: Body, _old: Body | None) -> list[Flaw]:
+    """Flaws of a CronJob."""
+    if not dig(new, "spec", "schedule"):
+        return [required("spec.schedule")]
+    return check_template(dig(new, "spec", "jobTemplate") or {}, "spec.jobTemplate.spec.template")

@@ -1,0 +1,42 @@
+"""Which cluster and namespace a user means."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from kubectl_chrek.cluster import Cluster
+
+REQUEST_SECONDS: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOptions:
+    """kubectl's global flags. Empty strings mean: as the kubeconfig says. `request_seconds` bounds each request, 0 does not."""
+
+    namespace: str = ""
+    all_namespaces: bool = False
+    context: str = ""
+    kubeconfig: str = ""
+    request_seconds: float = REQUEST_SECONDS
+
+    def scope(self, cluster: "Cluster") -> str:
+        """The namespace to list in; empty for all."""
+        return "" if self.all_namespaces else cluster.namespace
+
+
+@asynccontextmanager
+async def open_cluster(options: ConnectionOptions) -> AsyncIterator["Cluster"]:
+    """Opens the connection.
+
+    Raises:
+        ClusterError: There are no usable credentials.
+    """
+    from kubectl_chrek.cluster import Cluster
+
+    async with Cluster.connect(
+        kubeconfig=options.kubeconfig or None, context=options.context or None, namespace=options.namespace or None
+    ) as cluster:
+        cluster.request_seconds = options.request_seconds
+        yield cluster

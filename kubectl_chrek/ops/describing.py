@@ -1,0 +1,183 @@
+"""`describe`: one checkpoint with all that is known of it, as lines for a person."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, LastRestore, read_checkpoint
+from kubectl_chrek.api.errors import IdentityError
+from kubectl_chrek.cluster import Cluster
+from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS
+from kubectl_chrek.ops.formatting import NONE, UNKNOWN, human_age, human_bytes, human_seconds
+from kubectl_chrek.ops.progress import progress_text
+
+Body = dict[str, Any]
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A checkpoint and the events about it, oldest first."""
+
+    body: Body
+    events: tuple[Body, ...]
+
+
+async def fetch_described(cluster: Cluster, name: str) -> Described:
+    """Reads a checkpoint and its events.
+
+    Raises:
+        NotFoundError: There is no such checkpoint.
+    """
+    body = await cluster.get(CHECKPOINTS, name)
+    events = await cluster.list(EVENTS, fields=f"involvedObject.uid={body['metadata']['uid']}")
+    return Described(body, tuple(sorted(events, key=_last_seen)))
+
+
+def describe(described: Described, now: datetime) -> list[str]:
+    """The lines, as kubectl lays them out."""
+    checkpoint = read_checkpoint(described.body)
+    status = checkpoint.status
+    lines = [
+        *_fields(_header(checkpoint, now)),
+        *_section("Identity", _identity(checkpoint)),
+        *_section("Status", _status(checkpoint)),
+        *_section("Artifact", _artifact(status.artifact, now)),
+        *_section("Last Restore", _last_restore(status.last_restore, now)),
+    ]
+    conditions = [
+        [each.type, each.status, each.reason, human_age(each.last_transition_time, now), each.message] for each in status.conditions
+    ]
+    lines += _table("Conditions", ["Type", "Status", "Reason", "Age", "Message"], conditions)
+    events = [_event(event, now) for event in described.events]
+    return [*lines, *_table("Events", ["Type", "Reason", "Age", "From", "Message"], events)]
+
+
+def _header(checkpoint: Checkpoint, now: datetime) -> Pairs:
+    metadata = checkpoint.metadata
+    pairs = [
+        ("Name", metadata.name),
+        ("Namespace", metadata.namespace),
+        ("Hash", _hash(checkpoint)),
+        ("Labels", _joined(metadata.labels)),
+        ("Annotations", _joined(metadata.annotations)),
+        ("Created", _moment(metadata.creation_timestamp, now)),
+    ]
+    if metadata.deletion_timestamp:
+        pairs.append(("Deleted", f"{_moment(metadata.deletion_timestamp, now)}; waits for {_joined_names(metadata.finalizers)}"))
+    return pairs
+
+
+def _hash(checkpoint: Checkpoint) -> str:
+    try:
+        found = checkpoint.hash
+    except IdentityError:
+        return UNKNOWN
+    return found if found == checkpoint.metadata.name else f"{found} (the name differs; checkpointRef takes the name)"
+
+
+def _identity(checkpoint: Checkpoint) -> Pairs:
+    try:
+        identity = checkpoint.identity
+    except IdentityError as error:
+        return [("Error", str(error))]
+    return [
+        ("Model", identity.model),
+        ("Backend Framework", identity.framework),
+        ("Dynamo Version", identity.dynamo_version or NONE),
+        ("Tensor Parallel Size", str(identity.tensor_parallel_size)),
+        ("Pipeline Parallel Size", str(identity.pipeline_parallel_size)),
+        ("Data Type", identity.dtype or NONE),
+        ("Max Model Length", str(identity.max_model_len or NONE)),
+        ("Extra Parameters", _joined(identity.extra_parameters)),
+    ]
+
+
+def _status(checkpoint: Checkpoint) -> Pairs:
+    status = checkpoint.status
+    optional = [
+        ("Message", status.message),
+        ("Progress", progress_text(checkpoint)),
+        ("Last Failure", status.failure),
+        ("Job", status.job_name),
+        ("Location", f"{status.location} ({status.storage_type or UNKNOWN})" if status.location else ""),
+        ("Pinned", "yes, never collected" if checkpoint.pinned else ""),
+    ]
+    counts = f"{status.restores} restored, {status.cold_starts} cold"
+    return [("Phase", checkpoint.phase), *((label, text) for label, text in optional if text), ("Starts", counts)]
+
+
+def _artifact(artifact: Artifact | None, now: datetime) -> Pairs:
+    if artifact is None:
+        return []
+    return [
+        ("Generation", artifact.generation),
+        ("Digest", artifact.digest or UNKNOWN),
+        ("Size", f"{human_bytes(artifact.bytes)} in {artifact.files} files"),
+        ("Node", artifact.node or UNKNOWN),
+        ("Captured", _moment(artifact.captured_at, now)),
+        ("Cold Start", human_seconds(artifact.cold_start_seconds)),
+        ("Capture", human_seconds(artifact.capture_seconds)),
+        *_phases(artifact.phases),
+    ]
+
+
+def _last_restore(restore: LastRestore | None, now: datetime) -> Pairs:
+    if restore is None:
+        return []
+    return [
+        ("Result", restore.result + (f": {restore.reason}" if restore.reason else "")),
+        ("Pod", restore.pod or UNKNOWN),
+        ("Node", restore.node or UNKNOWN),
+        ("At", _moment(restore.at, now)),
+        ("Took", human_seconds(restore.seconds)),
+        *_phases(restore.phases),
+    ]
+
+
+def _phases(phases: Mapping[str, float]) -> Pairs:
+    return [(f"  {name}", human_seconds(seconds)) for name, seconds in phases.items()]
+
+
+def _event(event: Mapping[str, Any], now: datetime) -> list[str]:
+    count = (event.get("series") or {}).get("count") or event.get("count") or 1
+    age = human_age(datetime.fromisoformat(_last_seen(event)), now) + (f" (x{count})" if count > 1 else "")
+    source = event.get("reportingComponent") or (event.get("source") or {}).get("component") or NONE
+    return [event.get("type") or NONE, event.get("reason") or NONE, age, source, str(event.get("message") or "").strip()]
+
+
+def _last_seen(event: Mapping[str, Any]) -> str:
+    """`eventTime` is set by newer writers, `lastTimestamp` by older ones."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return str(next(filter(None, times), event["metadata"].get("creationTimestamp")))
+
+
+def _moment(then: datetime | None, now: datetime) -> str:
+    return UNKNOWN if then is None else f"{then:%Y-%m-%dT%H:%M:%SZ} ({human_age(then, now)} ago)"
+
+
+def _joined(mapping: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(mapping.items())) or NONE
+
+
+def _joined_names(found: Iterable[str]) -> str:
+    return ", ".join(found) or "nothing"
+
+
+def _section(title: str, pairs: Pairs) -> list[str]:
+    return [f"{title}:", *_fields(pairs, indent=2)] if pairs else _fields([(title, NONE)])
+
+
+def _fields(pairs: Pairs, *, indent: int = 0) -> list[str]:
+    width = max(len(label) for label, _ in pairs) + 1
+    return [f"{'':{indent}}{f'{label}:':{width}}  {value}" for label, value in pairs]
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    if not rows:
+        return _fields([(title, NONE)])
+    cells = [columns, ["-" * len(column) for column in columns], *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [f"{title}:", *("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)]

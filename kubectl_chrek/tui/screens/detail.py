@@ -1,0 +1,255 @@
+"""One checkpoint in all its aspects, live."""
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Final
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Footer, TabbedContent, TabPane
+
+from kubectl_chrek.api.errors import ChrekError
+from kubectl_chrek.tui.actions import Where, bindings
+from kubectl_chrek.tui.feed import Feed
+from kubectl_chrek.tui.plain import Plain, clean, tell
+from kubectl_chrek.tui.screens.deleting import confirm_and_delete
+from kubectl_chrek.tui.screens.live import LiveScreen
+from kubectl_chrek.tui.session import Session
+from kubectl_chrek.tui.source import Body
+from kubectl_chrek.tui.views.document import document_view
+from kubectl_chrek.tui.views.events import events_view
+from kubectl_chrek.tui.views.overview import artifact_view, conditions_view, identity_view, state_view
+from kubectl_chrek.tui.views.pods import POD_COLUMNS, Pod, pod_cells, read_pod
+from kubectl_chrek.tui.views.rows import Row
+from kubectl_chrek.tui.views.status import one, state
+from kubectl_chrek.tui.views.timeline import timeline_view
+from kubectl_chrek.tui.widgets.banner import Banner
+from kubectl_chrek.tui.widgets.table import VirtualTable
+from kubectl_chrek.tui.widgets.text import Fitted, LogPane, Pane
+
+POLL_SECONDS: Final = 3.0
+_MOST_PODS: Final = 20
+"""Events are asked for about so many pods at most."""
+
+
+class DetailScreen(LiveScreen):
+    """A checkpoint's overview, timeline, pods, events, log and YAML. Goes back by itself when the checkpoint is deleted."""
+
+    DEFAULT_CSS = """
+    DetailScreen {
+        TabbedContent { height: 1fr; }
+        ContentSwitcher, TabPane { height: 1fr; padding: 0; }
+        #overview-columns { height: auto; layout: vertical; }
+        #overview-columns Fitted { width: 1fr; margin-bottom: 1; }
+        &.-wide #overview-columns { layout: grid; grid-size: 2; grid-rows: auto; grid-gutter: 1 4; }
+        &.-wide #overview-columns Fitted { margin-bottom: 0; }
+        #pod-why { height: auto; max-height: 4; padding: 0 1; color: $foreground 60%; }
+    }
+    """
+    WHERE = Where.DETAIL
+    BINDINGS = [*bindings(WHERE)]
+
+    def __init__(self, session: Session, row: Row, tab: str = "overview") -> None:
+        super().__init__(session)
+        self._row = row
+        self._first_tab = tab
+        self._leaving = False
+        self._polled: tuple[str, ...] = ()
+        self._events: list[Body] | None = None
+        self._pods: Feed[Pod] = Feed(
+            lambda: session.source.watch_pods(row.namespace, row.name),
+            read_pod,
+            session.changed,
+            now=session.now,
+            pause=session.pause,
+        )
+
+    def compose(self) -> ComposeResult:
+        """Banner, tabs, keys."""
+        yield Banner()
+        with TabbedContent(initial=self._first_tab):
+            with TabPane("1 Overview", id="overview"), Pane(), Container(id="overview-columns"):
+                for part in ("state", "identity", "artifact", "conditions"):
+                    yield Fitted(id=f"overview-{part}")
+            with TabPane("2 Timeline", id="timeline"), Pane():
+                yield Fitted(id="timeline-text")
+            with TabPane("3 Pods", id="pods"):
+                yield VirtualTable[Pod](POD_COLUMNS, lambda pod: pod.key, lambda pod: pod_cells(pod, self.session.now()))
+                yield Plain(id="pod-why")
+            with TabPane("4 Events", id="events"), Pane():
+                yield Fitted("Loading ...", id="events-text")
+            with TabPane("5 Logs", id="logs"):
+                yield LogPane(id="log")
+            with TabPane("6 YAML", id="yaml"), Pane():
+                yield Plain(id="yaml-text")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Starts following the pods; that ends with the screen."""
+        self.work(self._pods.run, "pods")
+
+    @property
+    def _tab(self) -> str:
+        return self.query_one(TabbedContent).active
+
+    # -- drawing ---------------------------------------------------------------------------------------------
+
+    def show_changes(self) -> None:
+        """Draws the checkpoint as it is now, or says that it is gone and goes back."""
+        feed = self.session.checkpoints
+        row = feed.items.get(self._row.key)
+        if row is None and feed.synced:
+            self._gone()
+            return
+        self._row = row or self._row
+        about = self._about()
+        if about != self._polled:
+            self._polled = about
+            self._poll_tab()
+        self.show_time()
+
+    def show_time(self) -> None:
+        """Draws the banner and the tab that is in view."""
+        now, feed = self.session.now(), self.session.checkpoints
+        self.query_one(Banner).show(
+            crumbs=["checkpoints", self._row.namespace, self._row.name],
+            facts=one(self._row),
+            server=self.session.source.server,
+            state=state(synced=feed.synced, outage=feed.outage, read_only=self.session.read_only, now=now),
+        )
+        draw = {
+            "overview": self._draw_overview,
+            "timeline": self._draw_timeline,
+            "pods": self._draw_pods,
+            "events": self._draw_events,
+            "yaml": self._draw_yaml,
+        }
+        draw.get(self._tab, lambda: None)()
+
+    def _gone(self) -> None:
+        if not self._leaving:
+            self._leaving = True
+            tell(self, f"{self._row.name} was deleted", severity="warning")
+            self._leave()
+
+    def _leave(self) -> None:
+        # A poll that came back in the middle of the screen's removal would find no widget to write to.
+        self.workers.cancel_node(self)
+        self.dismiss()
+
+    def _fit(self, part: str, view: Callable[[int], Content]) -> None:
+        self.query_one(f"#{part}", Fitted).draw(view)
+
+    def _draw_overview(self) -> None:
+        row, now = self._row, self.session.now()
+        self._fit("overview-state", lambda width: state_view(row, now, width))
+        self._fit("overview-identity", lambda width: identity_view(row, width))
+        self._fit("overview-artifact", lambda width: artifact_view(row, now, width))
+        self._fit("overview-conditions", lambda width: conditions_view(row.checkpoint.status.conditions, now, width))
+
+    def _draw_timeline(self) -> None:
+        checkpoint = self._row.checkpoint
+        self._fit("timeline-text", lambda width: timeline_view(checkpoint, width))
+
+    def _draw_events(self) -> None:
+        events, now = self._events, self.session.now()
+        if events is not None:
+            self._fit("events-text", lambda width: events_view(events, now, width))
+
+    def _draw_yaml(self) -> None:
+        self.query_one("#yaml-text", Plain).show(document_view(self._row.body))
+
+    def _draw_pods(self) -> None:
+        pods = sorted(self._pods.items.values(), key=lambda pod: (not pod.source, pod.name))
+        now = self.session.now()
+        columns = zip(*([len(cell.text) for cell in pod_cells(pod, now)] for pod in pods), strict=True)
+        empty = "No pods: none makes this checkpoint now, none has asked for it." if self._pods.synced else "Loading ..."
+        self.query_one(VirtualTable).show_rows(
+            pods,
+            wanted=[*map(max, columns)] if pods else [0] * len(POD_COLUMNS),
+            placeholder=self._pods.outage.reason if self._pods.outage else empty,
+        )
+
+    @on(VirtualTable.Moved)
+    def _show_why(self) -> None:
+        pod: Pod | None = self.query_one(VirtualTable).current
+        self.query_one("#pod-why", Plain).show(f"{pod.name}: {pod.why}" if pod and pod.why else "")
+
+    # -- events and log, asked for while they are in view ----------------------------------------------------
+
+    @on(TabbedContent.TabActivated)
+    def _tab_activated(self) -> None:
+        self._focus_tab()
+        self._poll_tab()
+        self.show_time()
+
+    def _focus_tab(self) -> None:
+        pane = self.query_one(f"#{self._tab}", TabPane)
+        target = next((widget for widget in pane.walk_children(Widget) if widget.focusable), None)
+        if target is not None:
+            target.focus()
+
+    def _about(self) -> tuple[str, ...]:
+        """The names of the objects that this checkpoint's events are about."""
+        pods = sorted((pod.name for pod in self._pods.items.values()), reverse=True)[:_MOST_PODS]
+        job = self._row.checkpoint.status.job_name
+        return (self._row.name, *([job] if job else []), *pods)
+
+    def _poll_tab(self) -> None:
+        polls: dict[str, Callable[[], Coroutine[None, None, None]]] = {"events": self._read_events, "logs": self._read_log}
+        if self._tab in polls:
+            self.work(partial(self._poll, polls[self._tab]), "poll")
+        else:
+            self.workers.cancel_group(self, "poll")
+
+    async def _poll(self, read: Callable[[], Coroutine[None, None, None]]) -> None:
+        while True:
+            await read()
+            await self.session.pause(POLL_SECONDS)
+
+    async def _read_events(self) -> None:
+        try:
+            events = await self.session.source.events(self._row.namespace, self._about())
+        except ChrekError as error:
+            reason = Content(clean(error))
+            self._fit("events-text", lambda _: reason)
+        else:
+            self._events = events
+            self._draw_events()
+
+    async def _read_log(self) -> None:
+        log = self.query_one(LogPane)
+        sources = [pod for pod in self._pods.items.values() if pod.source]
+        if not sources:
+            log.show("No log: the pod that made the capture is gone, or not there yet." if self._pods.synced else "Loading ...")
+            return
+        newest = max(sources, key=lambda pod: (pod.created.timestamp() if pod.created else 0.0, pod.name))
+        try:
+            log.show(await self.session.source.logs(self._row.namespace, newest.body) or f"The log of {newest.name} is empty.")
+        except ChrekError as error:
+            log.show(str(error))
+
+    # -- keys ------------------------------------------------------------------------------------------------
+
+    def action_tab(self, tab: str) -> None:
+        """Shows a tab."""
+        self.query_one(TabbedContent).active = tab
+
+    def action_back(self) -> None:
+        """Back to the list."""
+        self._leave()
+
+    def action_copy_name(self) -> None:
+        """Copies the name."""
+        self.app.copy_to_clipboard(clean(self._row.name))
+        tell(self, f"Copied {self._row.name}")
+
+    def action_delete(self) -> None:
+        """Deletes the checkpoint after asking."""
+        self.work(self._delete, "ask")
+
+    async def _delete(self) -> None:
+        await confirm_and_delete(self, self.session, [self._row])

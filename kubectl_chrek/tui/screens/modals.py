@@ -1,0 +1,119 @@
+"""The questions that the TUI asks."""
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, OptionList
+from textual.widgets.option_list import Option
+
+from kubectl_chrek.tui.plain import Plain, clean
+from kubectl_chrek.tui.session import ALL, namespace_label
+
+_NAMED = 8
+
+
+class ConfirmDelete(ModalScreen[bool]):
+    """Asks before checkpoints are deleted; whoever only presses enter keeps them."""
+
+    DEFAULT_CSS = """
+    ConfirmDelete {
+        align: center middle;
+        & > Vertical {
+            width: 64; max-width: 90%; height: auto; max-height: 90%;
+            padding: 1 2; background: $surface; border: round $error;
+        }
+        #delete-title { text-style: bold; color: $text-error; }
+        #delete-names { margin: 1 0; }
+        Horizontal { height: auto; align-horizontal: right; margin-top: 1; }
+        Button { margin-left: 2; }
+    }
+    """
+    BINDINGS = [
+        ("escape", "answer(False)", "Cancel"),
+        ("left,h", "app.focus_previous", "Previous button"),
+        ("right,l", "app.focus_next", "Next button"),
+    ]
+    AUTO_FOCUS = "#delete-cancel"
+
+    def __init__(self, names: Sequence[str], size: str) -> None:
+        super().__init__()
+        self._names = names
+        self._lost = size
+
+    def compose(self) -> ComposeResult:
+        """The names, what is lost, and two buttons."""
+        count = f"{len(self._names)} checkpoints" if len(self._names) > 1 else "this checkpoint"
+        shown = [*self._names[:_NAMED]]
+        if len(self._names) > _NAMED:
+            shown.append(f"and {len(self._names) - _NAMED} more")
+        with Vertical():
+            yield Plain(f"Delete {count}?", id="delete-title")
+            yield Plain("\n".join(clean(name) for name in shown), id="delete-names")
+            yield Plain(f"The artifacts go too ({self._lost}). Pods that start later start cold.")
+            with Horizontal():
+                yield Button("Cancel", id="delete-cancel")
+                yield Button("Delete", variant="error", id="delete-confirm")
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Either button answers."""
+        self.dismiss(event.button.id == "delete-confirm")
+
+    def action_answer(self, answer: bool) -> None:
+        """Answers by key."""
+        self.dismiss(answer)
+
+
+class ChooseNamespace(ModalScreen[str | None]):
+    """Asks for a namespace; None when nothing was chosen."""
+
+    DEFAULT_CSS = """
+    ChooseNamespace {
+        align: center middle;
+        & > Vertical {
+            width: 48; max-width: 90%; height: auto; max-height: 80%;
+            padding: 1 2; background: $surface; border: round $primary;
+        }
+        OptionList { height: auto; max-height: 100%; margin-top: 1; padding: 0; }
+        OptionList, OptionList:focus { border: none; }
+    }
+    """
+    BINDINGS = [
+        ("escape", "leave", "Cancel"),
+        ("j", "down", "Down"),
+        ("k", "up", "Up"),
+    ]
+
+    def __init__(self, namespaces: Sequence[str], current: str) -> None:
+        super().__init__()
+        self._namespaces = (ALL, *namespaces)
+        self._current = current
+
+    def compose(self) -> ComposeResult:
+        """The list, with the present namespace under the cursor."""
+        options = [Option(clean(namespace_label(namespace))) for namespace in self._namespaces]
+        with Vertical():
+            yield Plain("Namespace")
+            yield OptionList(*options, markup=False)
+
+    def on_mount(self) -> None:
+        """Puts the cursor on the present namespace."""
+        if self._current in self._namespaces:
+            self.query_one(OptionList).highlighted = self._namespaces.index(self._current)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Answers."""
+        self.dismiss(self._namespaces[event.option_index])
+
+    def action_leave(self) -> None:
+        """Leaves things as they are."""
+        self.dismiss(None)
+
+    def action_down(self) -> None:
+        """As the arrow."""
+        self.query_one(OptionList).action_cursor_down()
+
+    def action_up(self) -> None:
+        """As the arrow."""
+        self.query_one(OptionList).action_cursor_up()

@@ -1,0 +1,174 @@
+"""kopf as the bringer of news: it watches, and every event becomes the keys of what has to be looked at."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import kopf
+
+from chrek_operator.reconciler import Key
+from chrek_operator.settings import Settings
+from kubectl_chrek.api import names
+from kubectl_chrek.api.errors import ClusterError
+from kubectl_chrek.cluster import Cluster
+from kubectl_chrek.cluster.resources import CHECKPOINTS, DEPLOYMENTS, GRAPHS, JOBS, Resource
+
+LOG: Final = logging.getLogger(__name__)
+STOP_SECONDS: Final = 5.0
+CLOSE_SECONDS: Final = 0.1
+RESTART_SECONDS: Final = 5.0
+
+Body = dict[str, Any]
+
+
+class Routes:
+    """From an object's change to the keys it concerns. Knows the graphs, since a checkpoint's change concerns those beside it."""
+
+    def __init__(self) -> None:
+        self._graphs: set[Key] = set()
+        self._checkpoints: dict[Key, tuple[object, ...]] = {}
+
+    def keys(self, resource: Resource, body: Body, *, deleted: bool = False) -> list[Key]:
+        """Keys to look at after this change."""
+        metadata = body["metadata"]
+        namespace, labels = metadata.get("namespace", ""), metadata.get("labels") or {}
+        if resource is CHECKPOINTS:
+            return self._checkpoint(Key("checkpoint", namespace, metadata["name"]), body, deleted=deleted)
+        if resource is GRAPHS:
+            key = Key("graph", namespace, metadata["name"])
+            (self._graphs.discard if deleted else self._graphs.add)(key)
+            return [key]
+        if resource is JOBS and names.LABEL_NAME in labels:
+            return [Key("checkpoint", namespace, labels[names.LABEL_NAME])]
+        if resource is DEPLOYMENTS and names.LABEL_GRAPH in labels:
+            return [Key("graph", namespace, labels[names.LABEL_GRAPH])]
+        return []
+
+    def _checkpoint(self, key: Key, body: Body, *, deleted: bool) -> list[Key]:
+        status = body.get("status") or {}
+        known = self._checkpoints.pop(key, None)
+        now = (
+            body["metadata"].get("uid"),
+            body["metadata"].get("deletionTimestamp"),
+            status.get("phase"),
+            bool(status.get("artifact")),
+        )
+        if not deleted:
+            self._checkpoints[key] = now
+        beside = [graph for graph in self._graphs if graph.namespace == key.namespace] if deleted or now != known else []
+        return [key, *beside]
+
+
+class Delivery:
+    """kopf in a thread with an event loop of its own: when it ends it cancels every task of its loop, whoever started it."""
+
+    def __init__(self, cluster: Cluster, settings: Settings, routes: Routes, enqueue: Callable[[Key], None]) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._routes = routes
+        self._enqueue = enqueue
+
+    async def run(self) -> None:
+        """Delivers until cancelled. Watches that end are started anew; what they miss meanwhile, the resync finds."""
+        while True:
+            try:
+                await self._deliver()
+            except ClusterError as error:
+                LOG.warning("%s; starting them anew in %.0f s", error, RESTART_SECONDS)
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def _deliver(self) -> None:
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        stop = threading.Event()
+        threading.Thread(target=self._watch, args=(loop, ended, stop), name="kopf", daemon=True).start()
+        try:
+            await asyncio.shield(ended)
+        finally:
+            stop.set()
+            await asyncio.wait([ended], timeout=STOP_SECONDS)
+            if not ended.cancel():
+                ended.exception()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]", stop: threading.Event) -> None:
+        """The thread."""
+        outcome: ClusterError | None
+        try:
+            asyncio.run(self._operate(loop, stop))
+        except BaseException as error:
+            outcome = ClusterError(f"the watches ended: {error!r}")
+        else:
+            outcome = None if stop.is_set() else ClusterError("the watches ended")
+        with suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+            loop.call_soon_threadsafe(_finish, ended, outcome)
+
+    async def _operate(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
+        namespaces = self._settings.namespaces
+        await kopf.operator(
+            registry=self._registry(loop),
+            settings=_kopf_settings(),
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=stop,
+        )
+        # aiohttp closes TLS connections in the background, which takes a few rounds of the loop.
+        await asyncio.sleep(CLOSE_SECONDS)
+
+    def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(self._login)
+        watched = [CHECKPOINTS, JOBS, GRAPHS, *([DEPLOYMENTS] if self._settings.mode == "own" else [])]
+        for resource in watched:
+            self._listen(registry, resource, loop)
+        return registry
+
+    def _listen(self, registry: kopf.OperatorRegistry, resource: Resource, loop: asyncio.AbstractEventLoop) -> None:
+        label = {JOBS: names.LABEL_NAME, DEPLOYMENTS: names.LABEL_GRAPH}.get(resource)
+        group, _, version = resource.api_version.rpartition("/")
+
+        async def seen(event: kopf.RawEvent, **_: Any) -> None:
+            loop.call_soon_threadsafe(self._route, resource, dict(event["object"]), event["type"] == "DELETED")
+
+        labels = {label: kopf.PRESENT} if label else None
+        kopf.on.event(group, version, resource.plural, registry=registry, labels=labels, id=resource.plural)(seen)
+
+    def _route(self, resource: Resource, body: Body, deleted: bool) -> None:
+        for key in self._routes.keys(resource, body, deleted=deleted):
+            self._enqueue(key)
+
+    async def _login(self, **_: Any) -> kopf.ConnectionInfo:
+        """The very credentials of our own connection; asked for again whenever the server no longer takes them."""
+        configuration = self._cluster.configuration
+        token = (await configuration.auth_settings()).get("BearerToken")
+        return kopf.ConnectionInfo(
+            server=self._cluster.server.rstrip("/"),
+            ca_path=configuration.ssl_ca_cert,
+            insecure=not configuration.verify_ssl,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            scheme="Bearer" if token else None,
+            token=str(token["value"]).removeprefix("Bearer ") if token else None,
+            proxy_url=configuration.proxy,
+        )
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    """Kopf watches, and writes nothing: no Events of its own, no peering, and on.event handlers leave no traces."""
+    # It would warn that it takes no signals in a thread: they are ours to take.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    return settings
+
+
+def _finish(ended: "asyncio.Future[None]", error: ClusterError | None) -> None:
+    if ended.done():
+        return
+    if error is None:
+        ended.set_result(None)
+    else:
+        ended.set_exception(error)

@@ -1,0 +1,59 @@
+"""Facts about raw objects that several planners need."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from kubectl_chrek.api.errors import UsageError
+
+LABEL_LIMIT: Final = 63
+
+Body = dict[str, Any]
+
+
+def owner_reference(owner: Mapping[str, Any]) -> Body:
+    """The reference of an object to the one that controls it."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def controlled_by(body: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
+    """Whether `owner` is the controller of `body`."""
+    references = body["metadata"].get("ownerReferences") or []
+    return any(reference.get("controller") and reference["uid"] == owner["metadata"]["uid"] for reference in references)
+
+
+def is_deleting(body: Mapping[str, Any]) -> bool:
+    """It is on its way out, and only finalizers hold it."""
+    return bool(body["metadata"].get("deletionTimestamp"))
+
+
+def status_condition(body: Mapping[str, Any], kind: str) -> Body | None:
+    """The condition of this type when it is True."""
+    conditions: Iterable[Body] = (body.get("status") or {}).get("conditions") or []
+    return next((found for found in conditions if found["type"] == kind and found["status"] == "True"), None)
+
+
+def digest(value: object) -> str:
+    """16 hex characters that change with the value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def timestamp(moment: datetime) -> str:
+    """As Kubernetes writes it."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def check_label(value: str, what: str) -> str:
+    """`value` if it may be a label's. Raises UsageError: `what` says whose it was."""
+    if len(value) > LABEL_LIMIT:
+        raise UsageError(f"{what} {value!r} has {len(value)} characters, more than the {LABEL_LIMIT} of a label", hint="shorten it")
+    return value

@@ -1,0 +1,258 @@
+"""The command line, as a process, against an API server."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kubectl_chrek.api.errors import NotFoundError, UsageError
+from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS, GRAPHS
+
+pytestmark = pytest.mark.cluster
+
+QWEN = "73e74442beb109ed"
+NAME = f"dynamocheckpoint.nvidia.com/{QWEN}"
+FLAGS = ("--model", "Qwen/Qwen3-0.6B", "--framework", "vllm")
+WORKER = ("--image", "registry.invalid/vllm", "--", "python3", "-m", "dynamo.vllm")
+SERVICE = {
+    "extraPodSpec": {"mainContainer": {"image": "registry.invalid/vllm", "args": ["python3 -m dynamo.vllm"]}},
+    "checkpoint": {"enabled": True, "mode": "auto", "identity": {"model": "Qwen/Qwen3-0.6B", "backendFramework": "vllm"}},
+}
+SECONDS = 60
+
+
+class Running:
+    """A command line under way."""
+
+    def __init__(self, process):
+        self.process = process
+
+    async def line(self):
+        async with asyncio.timeout(SECONDS):
+            return (await self.process.stdout.readline()).decode().rstrip("\n")
+
+    async def error_line(self):
+        async with asyncio.timeout(SECONDS):
+            return (await self.process.stderr.readline()).decode().rstrip("\n")
+
+    async def end_of_output(self):
+        async with asyncio.timeout(SECONDS):
+            return (await self.process.communicate())[0].decode()
+
+    async def end(self):
+        async with asyncio.timeout(SECONDS):
+            out, err = await self.process.communicate()
+        return self.process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture
+async def start(cluster_config, namespace):
+    """Starts the command line in the test's namespace."""
+    started = []
+
+    async def run(*words, stdin=None):
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "kubectl_chrek", "-n", namespace, *words),
+            stdin=pipe if stdin is not None else asyncio.subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            env=os.environ | {"KUBECONFIG": str(cluster_config)},
+        )
+        started.append(process)
+        if stdin is not None:
+            process.stdin.write(stdin.encode())
+            process.stdin.close()
+        return Running(process)
+
+    yield run
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.fixture
+def chrek(start):
+    """Runs the command line to its end: code, stdout, stderr."""
+
+    async def run(*words, stdin=None):
+        return await (await start(*words, stdin=stdin)).end()
+
+    return run
+
+
+@pytest.fixture
+async def make(cluster):
+    """Makes a checkpoint with a status."""
+
+    async def create(name, *, model="m", metadata=None, **status):
+        spec = {"identity": {"model": model, "backendFramework": "vllm"}, "job": {"podTemplateSpec": {"spec": {}}}}
+        body = {"apiVersion": "nvidia.com/v1alpha1", "kind": "DynamoCheckpoint", "metadata": {"name": name} | (metadata or {})}
+        created = await cluster.create(CHECKPOINTS, body | {"spec": spec})
+        if status:
+            await cluster.patch(CHECKPOINTS, name, {"status": status}, subresource="status")
+        return created
+
+    return create
+
+
+async def test_prewarm_then_ls_then_describe(chrek, cluster):
+    assert await chrek("prewarm", *FLAGS, *WORKER) == (0, f"{NAME} created\n", "")
+    assert await chrek("prewarm", *FLAGS, *WORKER) == (0, f"{NAME} unchanged\n", "")
+    await cluster.patch(CHECKPOINTS, QWEN, {"status": {"phase": "Creating", "identityHash": QWEN}}, subresource="status")
+    code, out, err = await chrek("ls")
+    assert (code, err) == (0, "")
+    header, row = out.splitlines()
+    assert header.split() == ["NAME", "MODEL", "BACKEND", "PHASE", "HASH", "AGE"]
+    assert row.split()[:5] == [QWEN, "Qwen/Qwen3-0.6B", "vllm", "Creating", QWEN]
+    body = await cluster.get(CHECKPOINTS, QWEN)
+    assert json.loads((await chrek("ls", QWEN, "-o=json"))[1]) == body
+    assert yaml.safe_load((await chrek("get", "-o", "yaml"))[1])["items"] == [body]
+    assert (await chrek("ls", QWEN, "-o", "jsonpath={.status.phase}"))[1] == "Creating"
+    assert (await chrek("ls", "-l", f"nvidia.com/checkpoint-hash={QWEN}", "-o", "name"))[1] == f"{NAME}\n"
+    assert (await chrek("ls", "-l", "nvidia.com/checkpoint-hash=other"))[:2] == (0, "")
+    event = {
+        "metadata": {"name": f"{QWEN}.1", "namespace": cluster.namespace},
+        "involvedObject": {
+            "apiVersion": "nvidia.com/v1alpha1",
+            "kind": "DynamoCheckpoint",
+            "name": QWEN,
+            "namespace": cluster.namespace,
+            "uid": body["metadata"]["uid"],
+        },
+        "type": "Normal",
+        "reason": "CaptureStarted",
+        "message": "on node-a",
+        "lastTimestamp": body["metadata"]["creationTimestamp"],
+        "source": {"component": "chrek-agent"},
+    }
+    await cluster.create(EVENTS, event)
+    code, out, err = await chrek("describe", QWEN)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Name:         {QWEN}\nNamespace:    {cluster.namespace}\nHash:         {QWEN}\n")
+    last = out.splitlines()[-1].split()
+    assert (last[:2], last[3:]) == (["Normal", "CaptureStarted"], ["chrek-agent", "on", "node-a"])
+
+
+async def test_missing_names(chrek):
+    missing = 'Error from server (NotFound): dynamocheckpoints.nvidia.com "nope" not found\n'
+    assert await chrek("ls", "nope") == (4, "", missing)
+    assert await chrek("describe", "nope") == (4, "", missing)
+
+
+async def test_dry_run_by_the_server_sends_and_keeps_nothing(chrek, cluster):
+    assert (await chrek("prewarm", *FLAGS, "--dry-run=server", *WORKER))[:2] == (0, f"{NAME} created (server dry run)\n")
+    with pytest.raises(NotFoundError):
+        await cluster.get(CHECKPOINTS, QWEN)
+
+
+async def test_what_the_server_calls_invalid_is_the_users_error(make):
+    with pytest.raises(UsageError, match="Invalid"):
+        await make("bad", model="")
+
+
+async def test_graphs_from_a_file_and_from_the_cluster(chrek, cluster):
+    graph = {"apiVersion": "nvidia.com/v1alpha1", "kind": "DynamoGraphDeployment", "metadata": {"name": "llm"}}
+    graph["spec"] = {"services": {"Worker": SERVICE}}
+    assert (await chrek("prewarm", "-f", "-", stdin=yaml.safe_dump(graph))) == (0, f"{NAME} created\n", "")
+    created = await cluster.get(CHECKPOINTS, QWEN)
+    template = created["spec"]["job"]["podTemplateSpec"]["spec"]
+    assert template["containers"][0]["command"] == ["/bin/sh", "-c"]
+    await cluster.create(GRAPHS, graph)
+    assert (await chrek("prewarm", "--graph", "llm", "--service", "Worker"))[:2] == (0, f"{NAME} unchanged\n")
+    code, out, err = await chrek("gc", "--all", "--yes", "-v=1")
+    assert (code, out) == (0, "")
+    assert f"{NAME} is kept: " in err
+
+
+async def test_prewarm_waits_until_it_is_ready(start, cluster, make):
+    await make("by-hand", model="Qwen/Qwen3-0.6B")
+    running = await start("prewarm", *FLAGS, "--wait", *WORKER)
+    assert await running.line() == "dynamocheckpoint.nvidia.com/by-hand unchanged"
+    assert await running.error_line() == "by-hand: Pending"
+    progress = {"step": "dump", "bytesDone": 1, "bytesTotal": 2}
+    for status in ({"phase": "Creating"}, {"progress": progress}, {"phase": "Ready"}):
+        await cluster.patch(CHECKPOINTS, "by-hand", {"status": status}, subresource="status")
+    code, out, err = await running.end()
+    assert (code, out) == (0, "")
+    assert err.splitlines()[-1] == "by-hand: Ready"
+
+
+async def test_prewarm_tells_a_failure_and_a_deadline(chrek, cluster, make):
+    await make("by-hand", model="Qwen/Qwen3-0.6B", phase="Creating")
+    code, _, err = await chrek("prewarm", *FLAGS, "--wait", "--timeout=200ms", *WORKER)
+    assert (code, "error: not ready after 0.20s: by-hand is Creating" in err) == (5, True)
+    await cluster.patch(CHECKPOINTS, "by-hand", {"status": {"phase": "Failed", "message": "no GPU"}}, subresource="status")
+    code, _, err = await chrek("prewarm", *FLAGS, "--wait", *WORKER)
+    assert (code, "error: checkpoint by-hand failed: no GPU" in err) == (5, True)
+
+
+async def test_gc_waits_for_the_finalizer(start, chrek, cluster, make):
+    await make("old", phase="Ready", metadata={"finalizers": ["nvidia.com/chrek-artifact"]})
+    await make("new", phase="Creating")
+    code, out, _ = await chrek("gc", "--all", "--dry-run=server")
+    assert (code, out.splitlines()[1:]) == (0, [out.splitlines()[1], "dynamocheckpoint.nvidia.com/old deleted (server dry run)"])
+    code, _, err = await chrek("gc", "old", "--yes", "--timeout=200ms")
+    assert (code, "error: still there after 0.20s: old" in err) == (5, True)
+    assert (await chrek("gc", "old", "--yes"))[0] == 6
+    await cluster.patch(CHECKPOINTS, "old", {"metadata": {"finalizers": None}})
+    assert (await chrek("gc", "old", "--yes"))[0] == 4
+    await make("old", phase="Failed", metadata={"finalizers": ["nvidia.com/chrek-artifact"]})
+    running = await start("gc", "--failed", "--yes", "--wait=true")
+    assert (await running.line()).startswith("NAME")
+    assert (await running.line()).split()[:2] == ["old", "Failed"]
+    assert await running.line() == "dynamocheckpoint.nvidia.com/old deleted"
+    await cluster.patch(CHECKPOINTS, "old", {"metadata": {"finalizers": None}})
+    assert await running.end() == (0, "", "")
+    assert [body["metadata"]["name"] for body in await cluster.list(CHECKPOINTS)] == ["new"]
+
+
+async def test_ls_watches_until_it_is_interrupted(start, cluster, make):
+    await make("first")
+    running = await start("ls", "-w", "-o", "name")
+    assert await running.line() == "dynamocheckpoint.nvidia.com/first"
+    await make("second")
+    assert await running.line() == "dynamocheckpoint.nvidia.com/second"
+    await cluster.delete(CHECKPOINTS, "first")
+    assert await running.line() == "dynamocheckpoint.nvidia.com/first"
+    running.process.send_signal(signal.SIGINT)
+    assert await running.end() == (130, "", "")
+
+
+async def test_kubectl_finds_the_plugin(kubectl_command):
+    (kubectl, *_), environment = kubectl_command
+    folder = Path(sys.executable).parent
+    assert (folder / "kubectl-chrek").exists()
+    process = await asyncio.create_subprocess_exec(
+        *(kubectl, "chrek", "hash", *FLAGS),
+        stdout=asyncio.subprocess.PIPE,
+        env=environment | {"PATH": f"{folder}:{environment['PATH']}"},
+    )
+    assert await Running(process).end_of_output() == f"{QWEN}  Qwen/Qwen3-0.6B\n"
+
+
+async def test_version_of_the_server(chrek):
+    code, out, _ = await chrek("version", "--server", "-o", "json")
+    assert (code, json.loads(out)["serverVersion"]["gitVersion"][0]) == (0, "v")
+
+
+async def test_what_cannot_be_reached_is_one_line(chrek, cluster_config, tmp_path):
+    code, out, err = await chrek("ls", "--context", "nowhere")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: no usable cluster configuration: ")
+    code, out, err = await chrek("ls", "--kubeconfig", str(tmp_path / "none"))
+    assert (code, err.splitlines()[0]) == (1, f"error: no usable cluster configuration: {tmp_path}/none is not there, or is empty")
+    config = yaml.safe_load(cluster_config.read_text())
+    for entry in config["clusters"]:
+        entry["cluster"]["server"] = "https://127.0.0.1:9"
+    broken = tmp_path / "broken"
+    broken.write_text(yaml.safe_dump(config))
+    code, out, err = await chrek("ls", "--kubeconfig", str(broken), "--request-timeout=5s")
+    assert (code, out) == (1, "")
+    assert err.startswith("Unable to connect to the server https://127.0.0.1:9: ")

@@ -1,0 +1,188 @@
+"""Golden pod templates with the shim in them."""
+
+from copy import deepcopy
+
+import pytest
+
+from chrek_operator.injection import Injection, inject_source, inject_target, original_command
+from kubectl_chrek.api.errors import UsageError
+
+HASH = "5941a4cb3c363457"
+INJECTION = Injection("my-ckpt", HASH, "pvc", "/checkpoints")
+USER = {
+    "metadata": {"labels": {"team": "a", "nvidia.com/checkpoint-source": "false"}, "annotations": {"x": "y"}},
+    "spec": {
+        "nodeSelector": {"gpu": "h100"},
+        "containers": [
+            {"name": "sidecar", "image": "log:1"},
+            {
+                "name": "main",
+                "image": "worker:1",
+                "command": ["python3", "-m", "dynamo.vllm"],
+                "args": ["--model", "x"],
+                "env": [
+                    {"name": "A", "value": "1"},
+                    {"name": "DYN_CHECKPOINT_PATH", "value": "/mine"},
+                    {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+                ],
+                "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+                "livenessProbe": {"httpGet": {"path": "/live", "port": 1}},
+                "startupProbe": {"httpGet": {"path": "/start", "port": 1}},
+            },
+        ],
+        "volumes": [{"name": "cache", "emptyDir": {}}],
+    },
+}
+ENV = [
+    {"name": "DYN_CHECKPOINT_STORAGE_TYPE", "value": "pvc"},
+    {"name": "DYN_CHECKPOINT_PATH", "value": "/checkpoints"},
+    {"name": "DYN_READY_FOR_CHECKPOINT_FILE", "value": "/tmp/checkpoint-ready"},
+    {"name": "DYN_RESTORE_MARKER_FILE", "value": "/tmp/dynamo-restored"},
+    {"name": "CHREK_CONTROL_DIR", "value": "/checkpoint-signal"},
+    {"name": "DYN_CHECKPOINT_HASH", "value": HASH},
+    {"name": "DYN_CHECKPOINT_LOCATION", "value": f"/checkpoints/{HASH}"},
+]
+SIGNAL = {"name": "DYN_CHECKPOINT_SIGNAL_FILE", "value": f"/checkpoint-signal/{HASH}.done"}
+USER_ENV = [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
+COMMAND = ["python3", "/chrek/chrek_worker.pyz", "--", "python3", "-m", "dynamo.vllm", "--model", "x"]
+MOUNTS = [
+    {"name": "cache", "mountPath": "/cache"},
+    {"name": "chrek-worker", "mountPath": "/chrek", "readOnly": True},
+    {"name": "checkpoint-signal", "mountPath": "/checkpoint-signal"},
+]
+VOLUMES = [
+    {"name": "cache", "emptyDir": {}},
+    {
+        "name": "chrek-worker",
+        "configMap": {"name": "chrek-worker", "items": [{"key": "chrek_worker.pyz", "path": "chrek_worker.pyz"}]},
+    },
+    {"name": "checkpoint-signal", "emptyDir": {}},
+]
+
+
+def test_the_source():
+    assert inject_source(USER, INJECTION) == {
+        "metadata": {
+            "labels": {
+                "team": "a",
+                "nvidia.com/checkpoint-name": "my-ckpt",
+                "nvidia.com/checkpoint-hash": HASH,
+                "nvidia.com/checkpoint-source": "true",
+            },
+            "annotations": {"x": "y"},
+        },
+        "spec": {
+            "nodeSelector": {"gpu": "h100"},
+            "containers": [
+                {"name": "sidecar", "image": "log:1"},
+                {
+                    "name": "main",
+                    "image": "worker:1",
+                    "command": COMMAND,
+                    "env": [*ENV, SIGNAL, *USER_ENV],
+                    "volumeMounts": MOUNTS,
+                    "readinessProbe": {
+                        "exec": {"command": ["cat", "/tmp/checkpoint-ready"]},
+                        "initialDelaySeconds": 1,
+                        "periodSeconds": 1,
+                    },
+                },
+            ],
+            "volumes": VOLUMES,
+            "restartPolicy": "Never",
+        },
+    }
+
+
+def test_the_target():
+    user = USER["spec"]["containers"][1]
+    assert inject_target(USER, INJECTION) == {
+        "metadata": {
+            "labels": {
+                "team": "a",
+                "nvidia.com/checkpoint-name": "my-ckpt",
+                "nvidia.com/checkpoint-hash": HASH,
+                "nvidia.com/chrek-restore-target": "true",
+            },
+            "annotations": {"x": "y"},
+        },
+        "spec": {
+            "nodeSelector": {"gpu": "h100"},
+            "containers": [
+                {"name": "sidecar", "image": "log:1"},
+                {
+                    "name": "main",
+                    "image": "worker:1",
+                    "command": COMMAND,
+                    "env": [*ENV, *USER_ENV],
+                    "volumeMounts": MOUNTS,
+                    "livenessProbe": user["livenessProbe"],
+                    "startupProbe": user["startupProbe"],
+                },
+            ],
+            "volumes": VOLUMES,
+        },
+    }
+
+
+@pytest.mark.parametrize("inject", [inject_source, inject_target])
+def test_the_given_template_is_not_touched(inject):
+    before = deepcopy(USER)
+    inject(USER, INJECTION)
+    assert before == USER
+
+
+def test_a_readiness_probe_of_its_own_stays():
+    probe = {"httpGet": {"path": "/health", "port": 8000}, "periodSeconds": 7}
+    template = {"spec": {"containers": [{"name": "w", "image": "i", "command": ["serve"], "readinessProbe": probe}]}}
+    assert inject_source(template, INJECTION)["spec"]["containers"][0]["readinessProbe"] == probe
+
+
+def test_a_target_of_an_unknown_checkpoint_is_told_no_hash():
+    pod = inject_target(USER, Injection("later", "", "pvc", "/checkpoints"))
+    env = {entry["name"] for entry in pod["spec"]["containers"][1]["env"]}
+    assert pod["metadata"]["labels"]["nvidia.com/checkpoint-name"] == "later"
+    assert "nvidia.com/checkpoint-hash" not in pod["metadata"]["labels"]
+    assert not env & {"DYN_CHECKPOINT_HASH", "DYN_CHECKPOINT_LOCATION", "DYN_CHECKPOINT_SIGNAL_FILE"}
+
+
+@pytest.mark.parametrize(
+    ("annotations", "worker"),
+    [({}, "main"), ({"nvidia.com/chrek-container": "engine"}, "engine")],
+)
+def test_the_worker_is_the_annotated_container_else_main(annotations, worker):
+    containers = [{"name": name, "image": "i", "command": ["run"]} for name in ("first", "main", "engine")]
+    pod = inject_target({"metadata": {"annotations": annotations}, "spec": {"containers": containers}}, INJECTION)
+    wrapped = [container["name"] for container in pod["spec"]["containers"] if container["command"] != ["run"]]
+    assert wrapped == [worker]
+
+
+def test_volumes_under_our_names_are_replaced():
+    container = {"name": "main", "image": "i", "command": ["c"], "volumeMounts": [{"name": "mine", "mountPath": "/chrek"}]}
+    template = {"spec": {"containers": [container], "volumes": [{"name": "checkpoint-signal", "hostPath": {"path": "/x"}}]}}
+    spec = inject_target(template, INJECTION)["spec"]
+    assert [volume for volume in spec["volumes"] if "hostPath" in volume] == []
+    assert [mount["name"] for mount in spec["containers"][0]["volumeMounts"]] == ["chrek-worker", "checkpoint-signal"]
+
+
+@pytest.mark.parametrize(
+    ("container", "command"),
+    [
+        ({"command": ["a"], "args": ["b", "c"]}, ["a", "b", "c"]),
+        ({"command": ["a"]}, ["a"]),
+        ({"args": ["python3 -m dynamo.vllm --model X"]}, ["/bin/sh", "-c", "python3 -m dynamo.vllm --model X"]),
+    ],
+)
+def test_the_command_as_a_user_writes_it(container, command):
+    assert original_command(container) == command
+
+
+@pytest.mark.parametrize("container", [{}, {"args": []}, {"args": ["--port", "1"]}, {"args": ["--verbose"]}])
+def test_an_entrypoint_of_the_image_cannot_be_wrapped(container):
+    with pytest.raises(UsageError, match="the image's own entrypoint cannot be wrapped"):
+        original_command({"name": "main", **container})
+
+
+def test_a_template_without_containers_is_refused():
+    with pytest.raises(UsageError, match="no containers"):
+        inject_source({"spec": {}}, INJECTION)

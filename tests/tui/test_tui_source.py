@@ -1,0 +1,74 @@
+"""The source over an API server asks for exactly what the protocol says."""
+
+import pytest
+
+from kubectl_chrek.api.errors import UsageError
+from kubectl_chrek.cluster import Event
+from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS, NAMESPACES, PODS
+from kubectl_chrek.tui.app import run_tui
+from kubectl_chrek.tui.source import LOG_LINES, ClusterSource
+
+
+class RecordingCluster:
+    """Answers from tables and keeps what it was asked."""
+
+    server = "https://cluster.example:6443"
+
+    def __init__(self):
+        self.asked = []
+
+    async def watch(self, resource, namespace=None, *, labels="", fields=""):
+        self.asked.append((resource, namespace, labels, fields))
+        yield Event("SYNCED", {})
+
+    async def list(self, resource, namespace=None, *, labels="", fields=""):
+        self.asked.append((resource, namespace, labels, fields))
+        return [{"metadata": {"name": f"{fields}b"}}, {"metadata": {"name": f"{fields}a"}}]
+
+    async def logs(self, pod, namespace=None, *, container="", tail=0):
+        self.asked.append((pod, namespace, container, tail))
+        return "a log"
+
+    async def delete(self, resource, name, namespace=None, *, uid="", dry_run=False):
+        self.asked.append((resource, name, namespace, uid))
+
+
+@pytest.fixture
+def cluster():
+    return RecordingCluster()
+
+
+async def test_watches(cluster):
+    source = ClusterSource(cluster)
+    assert [event async for event in source.watch("")] == [Event("SYNCED", {})]
+    assert [event async for event in source.watch_pods("ns", "llama")] == [Event("SYNCED", {})]
+    assert cluster.asked == [(CHECKPOINTS, "", "", ""), (PODS, "ns", "nvidia.com/checkpoint-name=llama", "")]
+
+
+async def test_namespaces_are_sorted(cluster):
+    assert await ClusterSource(cluster).namespaces() == ["a", "b"]
+    assert cluster.asked[0][0] is NAMESPACES
+
+
+async def test_events_are_asked_for_by_each_name(cluster):
+    events = await ClusterSource(cluster).events("ns", ["x", "y"])
+    assert cluster.asked == [(EVENTS, "ns", "", "involvedObject.name=x"), (EVENTS, "ns", "", "involvedObject.name=y")]
+    assert len(events) == 4
+
+
+async def test_the_log_is_that_of_the_workers_container(cluster):
+    pod = {"metadata": {"name": "p", "annotations": {"nvidia.com/chrek-container": "engine"}}}
+    pod["spec"] = {"containers": [{"name": "sidecar"}, {"name": "engine"}]}
+    assert await ClusterSource(cluster).logs("ns", pod) == "a log"
+    assert cluster.asked == [("p", "ns", "engine", LOG_LINES)]
+
+
+async def test_delete_names_the_very_object(cluster):
+    await ClusterSource(cluster).delete("ns", "llama", "uid-1")
+    assert cluster.asked == [(CHECKPOINTS, "llama", "ns", "uid-1")]
+
+
+def test_without_a_terminal_one_clear_line(monkeypatch):
+    monkeypatch.setattr("sys.__stdin__", None)
+    with pytest.raises(UsageError, match="needs a terminal"):
+        run_tui(kubeconfig=None, context=None, namespace=None, all_namespaces=False, read_only=False)
