@@ -14,7 +14,7 @@ from chrek_agent.config import AgentConfig
 from chrek_agent.container import Container
 from chrek_agent.criu.runner import Criu
 from chrek_agent.errors import CaptureError
-from chrek_agent.journal import record
+from chrek_agent.journal import Record
 from chrek_agent.store.digest import digest_tree
 from chrek_agent.store.directory import DirectoryStore, new_generation
 from chrek_agent.store.manifest import IMAGES, ROOTFS, SHM, Manifest, Owner, Source
@@ -43,7 +43,14 @@ class Capture:
         self._store = store
 
     async def run(
-        self, pod: Mapping[str, Any], checkpoint: Checkpoint, container: Container, report: Report, *, cold_start: float
+        self,
+        pod: Mapping[str, Any],
+        checkpoint: Checkpoint,
+        container: Container,
+        entry: Record,
+        report: Report,
+        *,
+        cold_start: float,
     ) -> Captured:
         """Captures the container for this checkpoint.
 
@@ -53,6 +60,7 @@ class Capture:
             pod: The source pod.
             checkpoint: What it is captured for.
             container: The pod's worker.
+            entry: Its place in the journal; it must be kept until the worker is let go.
             report: Told of the progress.
             cold_start: Seconds that the worker took to become ready.
 
@@ -68,38 +76,36 @@ class Capture:
             criu_version = await self._criu.version()
         staging = await self._stage(generation)
         try:
-            with record(self._config.journal, "capture", container, staging) as entry:
-                expected = _resident(worker)
-                with phases.phase("dump"):
-                    await self._dump(container, worker[0].inner, staging, entry.criu_started, report, expected)
-                report("root file system", expected, expected)
-                with phases.phase("rootfs"):
-                    deleted = await asyncio.to_thread(rootfs.pack_upper, upper, staging / ROOTFS)
-                    await asyncio.to_thread(rootfs.pack_shm, container, staging / SHM)
-                report("digests", expected, expected)
-                with phases.phase("digest"):
-                    files = await asyncio.to_thread(digest_tree, staging)
-                manifest = Manifest(
-                    identity_hash=checkpoint.hash,
-                    identity=checkpoint.identity.to_spec(),
-                    generation=generation,
-                    created_at=datetime.now(UTC),
-                    owner=Owner(
-                        namespace=checkpoint.metadata.namespace, name=checkpoint.metadata.name, uid=checkpoint.metadata.uid
-                    ),
-                    source=self._source(pod, container, worker, pipes),
-                    platform=inspect.platform_facts(criu_version),
-                    deleted=deleted,
-                    files=files,
-                    cold_start_seconds=round(cold_start, 3),
-                    phases=phases.summary(),
-                )
-                report("commit", expected, expected)
-                with phases.phase("commit"):
-                    digest = await asyncio.to_thread(self._store.commit, staging, manifest)
-                report("verify", expected, expected)
-                with phases.phase("verify"):
-                    await asyncio.to_thread(self._store.verify, manifest.identity_hash, generation, digest)
+            entry.staged(staging)
+            expected = _resident(worker)
+            with phases.phase("dump"):
+                await self._dump(container, worker[0].inner, staging, entry.criu_started, report, expected)
+            report("root file system", expected, expected)
+            with phases.phase("rootfs"):
+                deleted = await asyncio.to_thread(rootfs.pack_upper, upper, staging / ROOTFS)
+                await asyncio.to_thread(rootfs.pack_shm, container, staging / SHM)
+            report("digests", expected, expected)
+            with phases.phase("digest"):
+                files = await asyncio.to_thread(digest_tree, staging)
+            manifest = Manifest(
+                identity_hash=checkpoint.hash,
+                identity=checkpoint.identity.to_spec(),
+                generation=generation,
+                created_at=datetime.now(UTC),
+                owner=Owner(namespace=checkpoint.metadata.namespace, name=checkpoint.metadata.name, uid=checkpoint.metadata.uid),
+                source=self._source(pod, container, worker, pipes),
+                platform=inspect.platform_facts(criu_version),
+                deleted=deleted,
+                files=files,
+                cold_start_seconds=round(cold_start, 3),
+                phases=phases.summary(),
+            )
+            report("commit", expected, expected)
+            with phases.phase("commit"):
+                digest = await asyncio.to_thread(self._store.commit, staging, manifest)
+            report("verify", expected, expected)
+            with phases.phase("verify"):
+                await asyncio.to_thread(self._store.verify, manifest.identity_hash, generation, digest)
         except BaseException as error:
             processes.resume(container.init)
             await asyncio.to_thread(self._abandon, checkpoint.hash, generation, staging)
@@ -150,7 +156,7 @@ class Capture:
         """Removes what a failed capture left, committed or not."""
         self._store.discard(staging)
         with suppress(OSError):
-            self._store.delete(identity_hash, {generation}, owner_uid="")
+            self._store.delete(identity_hash, {generation})
 
 
 async def _watch_size(images: Path, report: Report, expected: int) -> None:

@@ -1,6 +1,6 @@
 """Where the agent finds things on its node. All paths are absolute."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -19,10 +19,8 @@ class AgentConfig:
     restore_seconds: float = 600.0
     ready_seconds: float = 60.0
     """How long a verified capture waits for the operator's Ready before the source is let go all the same."""
-    storage_type: str = "pvc"
     namespace: str = ""
     """Empty: all namespaces."""
-    extra_env: dict[str, str] = field(default_factory=dict)
 
     @property
     def journal(self) -> Path:

@@ -28,7 +28,8 @@ async def delete_artifact(cluster: Cluster, store: DirectoryStore, body: Mapping
     metadata = checkpoint.metadata
     generations = {checkpoint.status.artifact.generation} if checkpoint.status.artifact else set()
     try:
-        count = await asyncio.to_thread(store.delete, checkpoint.hash, generations, metadata.uid)
+        generations |= {manifest.generation for manifest in store.find(checkpoint.hash, metadata.uid)}
+        count = await asyncio.to_thread(store.delete, checkpoint.hash, generations)
     except (ArtifactError, OSError) as error:
         LOG.warning("artifacts of checkpoint %s/%s could not be deleted: %s", metadata.namespace, metadata.name, error)
         return

@@ -48,6 +48,11 @@ class Record:
         self._entry = entry
         self._write()
 
+    def staged(self, staging: Path) -> None:
+        """Notes where a capture is written."""
+        self._entry = replace(self._entry, staging=str(staging))
+        self._write()
+
     def criu_started(self, group: int) -> None:
         """Notes CRIU's process group."""
         process = processes.read_process(group)
@@ -75,7 +80,6 @@ def record(
         name=container.name,
         init=container.init,
         init_start=container.init_start,
-        staging=str(staging or ""),
     )
     path = directory / f"{secrets.token_hex(8)}.json"
     try:

@@ -1,4 +1,4 @@
-"""What the agent tells the API server: status fields that are its own, events, annotations. Shapes are pure; sending is at the end."""
+"""What the agent tells the API server: its fields of a status, events, annotations. Shapes are pure; sending is at the end."""
 
 import json
 import logging

@@ -13,8 +13,10 @@ from chrek_agent.capture import Capture, Captured, seconds_since_start
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import Container, find_container
 from chrek_agent.errors import AgentError
+from chrek_agent.journal import record
 from chrek_agent.lease import hold
 from chrek_agent.report import Reporter, timestamp
+from chrek_agent.store.directory import DirectoryStore
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
 from kubectl_chrek.api.errors import ChrekError, NotFoundError
@@ -34,8 +36,9 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
 class Sources:
     """Captures the source pods of one node."""
 
-    def __init__(self, config: AgentConfig, cluster: Cluster, capture: Capture, reporter: Reporter) -> None:
+    def __init__(self, config: AgentConfig, cluster: Cluster, capture: Capture, store: DirectoryStore, reporter: Reporter) -> None:
         self._config = config
+        self._store = store
         self._cluster = cluster
         self._capture = capture
         self._reporter = reporter
@@ -51,7 +54,9 @@ class Sources:
             LOG.warning("pod %s/%s cannot be captured: %s", namespace, metadata["name"], error)
             return
         if checkpoint.ready:
-            await self._release(checkpoint, container, "")
+            # An earlier life of this agent has published the artifact and died before it could let the worker go.
+            self._done(checkpoint, container, "", "")
+            processes.resume(container.init)
             return
         cold_start = seconds_since_start(container)
         LOG.info("capturing pod %s/%s as checkpoint %s (%s)", namespace, metadata["name"], name, checkpoint.hash)
@@ -67,19 +72,35 @@ class Sources:
         await self._reporter.event(PODS, pod, names.Reason.CAPTURE_STARTED, f"capturing as checkpoint {metadata.name}")
         progress = _Progress(self._reporter, metadata.namespace, metadata.name)
         sender = asyncio.create_task(progress.send())
+        with record(self._config.journal, "capture", container) as entry:
+            try:
+                captured = await self._capture.run(pod, checkpoint, container, entry, progress.report, cold_start=cold_start)
+            finally:
+                sender.cancel()
+                with suppress(asyncio.CancelledError):
+                    await sender
+            await self._publish(checkpoint, captured)
+            await self._release(pod, checkpoint, container, captured)
+
+    async def _publish(self, checkpoint: Checkpoint, captured: Captured) -> None:
+        """Makes the artifact known and waits for Ready; one that cannot be published, or that another replaces, is deleted."""
+        metadata, generation = checkpoint.metadata, captured.manifest.generation
         try:
-            captured = await self._capture.run(pod, checkpoint, container, progress.report, cold_start=cold_start)
-        finally:
-            sender.cancel()
-            with suppress(asyncio.CancelledError):
-                await sender
-        await self._reporter.artifact(metadata.namespace, metadata.name, captured)
+            await self._reporter.artifact(metadata.namespace, metadata.name, captured)
+        except ChrekError:
+            await asyncio.to_thread(self._store.delete, checkpoint.hash, {generation})
+            raise
+        older = {found.generation for found in self._store.find(checkpoint.hash, metadata.uid)} - {generation}
+        await asyncio.to_thread(self._store.delete, checkpoint.hash, older)
         await self._wait_ready(metadata.namespace, metadata.name, captured)
+
+    async def _release(self, pod: Mapping[str, Any], checkpoint: Checkpoint, container: Container, captured: Captured) -> None:
+        self._done(checkpoint, container, captured.manifest.generation, "")
+        processes.resume(container.init)
         gib = captured.manifest.size / 2**30
         message = f"captured {gib:.2f} GiB in {captured.seconds:.1f} s as {captured.manifest.generation}"
-        LOG.info("checkpoint %s: %s", metadata.name, message)
+        LOG.info("checkpoint %s: %s", checkpoint.metadata.name, message)
         await self._reporter.event(PODS, pod, names.Reason.CAPTURE_SUCCEEDED, message)
-        await self._release(checkpoint, container, captured.manifest.generation)
 
     async def _wait_ready(self, namespace: str, name: str, captured: Captured) -> None:
         """Waits for the operator's Ready; without an operator the artifact is there all the same, and will be seen later."""
@@ -90,10 +111,6 @@ class Sources:
                     return
             await asyncio.sleep(0.1)
         LOG.warning("checkpoint %s/%s has artifact %s but is not Ready yet", namespace, name, captured.manifest.generation)
-
-    async def _release(self, checkpoint: Checkpoint, container: Container, generation: str) -> None:
-        self._done(checkpoint, container, generation, "")
-        processes.resume(container.init)
 
     async def _failed(self, pod: Mapping[str, Any], checkpoint: Checkpoint, container: Container, reason: str) -> None:
         metadata = checkpoint.metadata

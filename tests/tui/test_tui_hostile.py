@@ -68,29 +68,39 @@ def test_views_take_any_text_for_text(poisoned, event_body, pod_body, frozen_now
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=2)
-@given(text=hostile)
-def test_the_application_survives_any_text(poisoned, fake_source, event_body, pod_body, make_app, settled, text):
-    asyncio.run(_tour(poisoned, fake_source, event_body, pod_body, make_app, settled, text))
+@given(texts=st.lists(hostile, min_size=20, max_size=20))
+def test_a_table_of_any_texts_is_drawn(poisoned, fake_source, make_app, settled, texts):
+    async def look():
+        source = fake_source([poisoned(text) | {"metadata": _metadata(number)} for number, text in enumerate(texts)])
+        async with make_app(source).run_test(size=(200, 40)) as pilot:
+            await settled(pilot)
+            assert_drawn_safely(pilot.app)
+
+    asyncio.run(look())
 
 
-def test_the_application_survives_the_worst(poisoned, fake_source, event_body, pod_body, make_app, settled):
-    asyncio.run(_tour(poisoned, fake_source, event_body, pod_body, make_app, settled, WORST))
-
-
-async def _tour(poisoned, fake_source, event_body, pod_body, make_app, settled, text):
+async def test_the_application_survives_the_worst(poisoned, fake_source, event_body, pod_body, make_app, settled):
     """Every screen, tab, question and note, with the same text everywhere."""
-    pod = pod_body(text, startup=text, source=True, status={"phase": text, "containerStatuses": []})
-    pod["metadata"]["labels"][names.LABEL_NAME] = text
-    body = poisoned(text)
-    body["metadata"]["namespace"] = text
-    source = fake_source([body], pods=[pod], events=[event_body("e", text, text)], log=text)
-    source.server = text
+    pod = pod_body(WORST, startup=WORST, source=True, status={"phase": WORST, "containerStatuses": []})
+    pod["metadata"]["labels"][names.LABEL_NAME] = WORST
+    body = poisoned(WORST)
+    body["metadata"]["namespace"] = WORST
+    source = fake_source([body], pods=[pod], events=[event_body("e", WORST, WORST)], log=WORST)
+    source.server = WORST
     app = make_app(source)
     async with app.run_test(size=(100, 30)) as pilot:
         await settled(pilot)
         for key in KEYS:
             await pilot.press(key)
             await settled(pilot)
-        assert app.is_running
-        for strip in app.screen._compositor.render_strips(app.size):
-            assert_safe(strip.text)
+            assert_drawn_safely(app)
+
+
+def _metadata(number):
+    return {"name": f"cp-{number}", "namespace": "default", "uid": f"uid-{number}"}
+
+
+def assert_drawn_safely(app):
+    assert app.is_running
+    for strip in app.screen._compositor.render_strips(app.size):
+        assert_safe(strip.text)

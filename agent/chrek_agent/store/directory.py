@@ -85,14 +85,13 @@ class DirectoryStore:
                 found.append(manifest)
         return found
 
-    def delete(self, identity_hash: str, generations: set[str], owner_uid: str) -> int:
-        """Deletes the named generations and all others of this owner; returns how many.
+    def delete(self, identity_hash: str, generations: set[str]) -> int:
+        """Deletes the named generations; returns how many there were.
 
         Each is first renamed away, so that none is ever seen half deleted.
         """
-        doomed = {manifest.generation for manifest in self.find(identity_hash, owner_uid)} | generations
         count = 0
-        for generation in doomed:
+        for generation in generations:
             directory = self.base / _element(identity_hash) / _element(generation)
             if directory.is_dir():
                 trash = self.base / TRASH

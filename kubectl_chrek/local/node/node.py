@@ -90,22 +90,14 @@ class Node:
         async for piece in read(path, current, follow=follow, tail=tail, since=since, timestamps=timestamps):
             yield piece
 
-    async def exec(self, namespace: str, pod: Mapping[str, Any], container: str, command: Sequence[str]) -> runtime.Result:
-        """Runs a command in a container and waits for it; ApiError (400) when it does not run."""
-        async with self.session(namespace, pod, container, command) as process:
-            out, err = await process.communicate()
-        return runtime.Result(process.returncode or 0, out, err)
-
-    @asynccontextmanager
-    async def session(
+    async def exec(
         self, namespace: str, pod: Mapping[str, Any], container: str, command: Sequence[str]
-    ) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A command that runs in a container, with pipes; killed when the block is left before its end."""
+    ) -> asyncio.subprocess.Process:
+        """Starts a command in a container, with three pipes; to kill the process ends it. ApiError (400) when nothing runs there."""
         _, loop = self._find(pod, container)
         if not loop.running_id:
             raise bad_request(f"container {container} in pod {namespace}/{pod['metadata']['name']} is not running")
-        async with self._services.runtime.session(loop.running_id, command) as process:
-            yield process
+        return await self._services.runtime.open(loop.running_id, command)
 
     def _find(self, pod: Mapping[str, Any], container: str) -> tuple[PodWorker, ContainerLoop]:
         worker = self._workers.get(pod["metadata"]["uid"])

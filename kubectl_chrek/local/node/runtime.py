@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -67,6 +67,7 @@ class Runtime:
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self._runc = ("runc", "--root", str(config.runc_root))
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self, identifier: str, spec: Mapping[str, Any], log: Log) -> Handle:
         """Starts the container in its prepared bundle; stdout and stderr are two pipes into `log`.
@@ -96,13 +97,7 @@ class Runtime:
 
     async def wait(self, handle: Handle) -> Exit:
         """Returns when the container's first process has ended, and with it all of its PID namespace."""
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-        loop.add_reader(handle.descriptor, ended.set)
-        try:
-            await ended.wait()
-        finally:
-            loop.remove_reader(handle.descriptor)
+        await _readable(handle.descriptor)
         return _collect(handle)
 
     async def remove(self, identifier: str) -> None:
@@ -119,15 +114,17 @@ class Runtime:
         Raises:
             TimeoutError: It took longer; it is killed then.
         """
-        async with self.session(identifier, command) as process:
+        process = await self.open(identifier, command)
+        try:
             out, err = await asyncio.wait_for(process.communicate(), timeout)
+        finally:
+            if process.returncode is None:
+                process.kill()
         return Result(process.returncode or 0, out, err)
 
-    @contextlib.asynccontextmanager
-    async def session(self, identifier: str, command: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A command that runs in the container, with pipes; it is killed when the block is left before its end."""
-        bundle = self._config.bundle(identifier)
-        pid_file = bundle / f"exec-{os.urandom(8).hex()}.pid"
+    async def open(self, identifier: str, command: Sequence[str]) -> asyncio.subprocess.Process:
+        """Starts a command in the container, with three pipes; to kill the process ends the command."""
+        pid_file = self._config.bundle(identifier) / f"exec-{os.urandom(8).hex()}.pid"
         process = await asyncio.create_subprocess_exec(
             *self._runc,
             *("exec", "--pid-file", str(pid_file), identifier, *command),
@@ -135,27 +132,46 @@ class Runtime:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
+        task = asyncio.create_task(_end_command(process.pid, pid_file))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return process
+
+
+async def _end_command(runc: int, pid_file: Path) -> None:
+    """When `runc exec` is gone, ends what it ran: killed itself it leaves that behind, and it is ours then."""
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(runc)
         try:
-            yield process
+            await _readable(descriptor)
         finally:
-            if process.returncode is None:
-                await _kill_session(process, pid_file)
-            pid_file.unlink(missing_ok=True)
-
-
-async def _kill_session(process: asyncio.subprocess.Process, pid_file: Path) -> None:
-    # runc ends when what it started does; killed itself, it would leave that running.
-    _kill_written(pid_file)
-    try:
-        await asyncio.wait_for(process.wait(), 1)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def _kill_written(pid_file: Path) -> None:
+            os.close(descriptor)
     with contextlib.suppress(OSError, ValueError):
-        os.kill(int(pid_file.read_text()), signal.SIGKILL)
+        _end_orphan(int(_take(pid_file)))
+
+
+async def _readable(descriptor: int) -> None:
+    """Returns when the process that the descriptor stands for has ended."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+
+
+def _take(pid_file: Path) -> str:
+    try:
+        return pid_file.read_text()
+    finally:
+        pid_file.unlink(missing_ok=True)
+
+
+def _end_orphan(pid: int) -> None:
+    """Kills and buries a child of ours; OSError when it is none, for runc has buried it itself."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _collect(handle: Handle) -> Exit:

@@ -42,6 +42,11 @@ class Machine:
     async def phase(self, name, *wanted):
         return await self.until(name, lambda pod: pod.get("status", {}).get("phase") in wanted)
 
+    async def exec(self, pod, *command):
+        process = await self.node.exec("default", pod, "main", command)
+        out, err = await process.communicate()
+        return process.returncode, out.decode(), err.decode()
+
     async def gone(self, name):
         async for event in self.cluster.watch(PODS, fields=f"metadata.name={name}"):
             if event.type == "DELETED" or (event.type == "SYNCED" and not await self.exists(name)):
@@ -91,5 +96,5 @@ def node_config(tmp_path):
 async def machine(embedded, controlled, node_config):
     server, cluster = embedded
     async with Node.run(cluster, node_config) as node:
-        server.logs = node.logs
+        server.logs, server.exec = node.logs, node.exec
         yield Machine(cluster, server, node, node_config)

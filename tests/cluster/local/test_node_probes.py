@@ -7,6 +7,7 @@ import pytest
 
 from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.cluster.resources import EVENTS, PODS
+from kubectl_chrek.local.apiserver import ApiError
 
 pytestmark = pytest.mark.criu
 
@@ -50,9 +51,9 @@ async def test_readiness_comes_and_goes_with_the_probe(machine):
     await machine.run("flag", ["sleep", "1000"], container={"readinessProbe": probe})
     pod = await machine.until("flag", lambda pod: pod.get("status", {}).get("phase") == "Running")
     assert not ready(pod)
-    await machine.node.exec("default", pod, "main", ["touch", "/tmp/ready"])
+    await machine.exec(pod, "touch", "/tmp/ready")
     await machine.until("flag", ready)
-    await machine.node.exec("default", pod, "main", ["rm", "/tmp/ready"])
+    await machine.exec(pod, "rm", "/tmp/ready")
     await machine.until("flag", lambda pod: not ready(pod))
 
 
@@ -70,7 +71,7 @@ async def test_readiness_waits_for_the_startup_probe(machine):
     await machine.run("slow", ["sleep", "1000"], container={"startupProbe": startup})
     pod = await machine.until("slow", lambda pod: pod.get("status", {}).get("phase") == "Running")
     assert (only(pod)["started"], only(pod)["ready"]) == (False, False)
-    await machine.node.exec("default", pod, "main", ["touch", "/tmp/up"])
+    await machine.exec(pod, "touch", "/tmp/up")
     pod = await machine.until("slow", ready)
     assert only(pod)["started"] is True
 
@@ -78,8 +79,23 @@ async def test_readiness_waits_for_the_startup_probe(machine):
 async def test_exec_returns_output_and_exit_code_and_refuses_what_does_not_run(machine):
     await machine.run("sleeper", ["sleep", "1000"])
     pod = await machine.until("sleeper", ready)
-    result = await machine.node.exec("default", pod, "main", ["sh", "-c", "echo out; echo err >&2; exit 5"])
-    assert (result.code, result.out, result.err) == (5, b"out\n", b"err\n")
+    assert await machine.exec(pod, "sh", "-c", "echo out; echo err >&2; exit 5") == (5, "out\n", "err\n")
+    assert (await machine.exec(pod, "/no/such/program"))[0] != 0
+    await machine.cluster.delete(PODS, "sleeper")
+    await machine.until("sleeper", lambda found: "terminated" in only(found)["state"])
+    with pytest.raises(ApiError, match="is not running"):
+        await machine.exec(pod, "true")
+
+
+async def test_a_killed_command_ends_in_the_container_too(machine):
+    await machine.run("sleeper", ["sleep", "1000"])
+    pod = await machine.until("sleeper", ready)
+    process = await machine.node.exec("default", pod, "main", ["sh", "-c", "echo up; exec cat"])
+    assert await process.stdout.readline() == b"up\n"
+    process.kill()
+    async with asyncio.timeout(30):
+        await process.wait()
+    assert "cat" not in (await machine.exec(pod, "sh", "-c", "for p in /proc/[0-9]*; do readlink $p/exe; done"))[1].split("/")
 
 
 async def test_a_followed_log_ends_with_the_container(machine):
@@ -87,7 +103,7 @@ async def test_a_followed_log_ends_with_the_container(machine):
     pod = await machine.until("talker", ready)
     pieces = machine.node.logs("default", pod, "main", follow=True, timestamps=False)
     assert await anext(pieces) == b"first\n"
-    await machine.node.exec("default", pod, "main", ["touch", "/tmp/go"])
+    await machine.exec(pod, "touch", "/tmp/go")
     async with asyncio.timeout(30):
         assert [piece async for piece in pieces] == [b"last\n"]
 

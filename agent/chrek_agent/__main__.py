@@ -1,0 +1,7 @@
+"""`python -m chrek_agent`."""
+
+import sys
+
+from chrek_agent.main import main
+
+sys.exit(main())
