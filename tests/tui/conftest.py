@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from textual.app import App
 
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ChrekError
@@ -357,7 +358,10 @@ def make_app(pause) -> Callable[..., ChrekApp]:
 
     def make(source, **options) -> ChrekApp:
         given = {"namespace": "", "now": lambda: NOW, "pause": pause, "redraw_seconds": 0.0} | options
-        return ChrekApp(source, **given)
+        app = ChrekApp(source, **given)
+        # The snapshot plug-in imports Textual, which reads TEXTUAL_THEME, before any conftest can clear it.
+        app.set_reactive(App.theme, "textual-dark")
+        return app
 
     return make
 

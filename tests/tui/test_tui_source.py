@@ -2,11 +2,21 @@
 
 import pytest
 
-from kubectl_chrek.api.errors import UsageError
+from kubectl_chrek.api.errors import ClusterError, UsageError
 from kubectl_chrek.cluster import Event
 from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS, NAMESPACES, PODS
 from kubectl_chrek.tui.app import run_tui
 from kubectl_chrek.tui.source import LOG_LINES, ClusterSource
+
+# Port 9 is "discard"; on loopback nothing listens there.
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: x
+clusters: [{name: x, cluster: {server: "http://127.0.0.1:9"}}]
+users: [{name: x, user: {}}]
+contexts: [{name: x, context: {cluster: x, user: x}}]
+"""
 
 
 class RecordingCluster:
@@ -66,6 +76,20 @@ async def test_the_log_is_that_of_the_workers_container(cluster):
 async def test_delete_names_the_very_object(cluster):
     await ClusterSource(cluster).delete("ns", "llama", "uid-1")
     assert cluster.asked == [(CHECKPOINTS, "llama", "ns", "uid-1")]
+
+
+class Terminal:
+    def isatty(self):
+        return True
+
+
+def test_a_cluster_that_cannot_be_reached_is_one_clear_line(monkeypatch, tmp_path):
+    for stream in ("__stdin__", "__stdout__", "__stderr__"):
+        monkeypatch.setattr(f"sys.{stream}", Terminal())
+    config = tmp_path / "kubeconfig"
+    config.write_text(KUBECONFIG)
+    with pytest.raises(ClusterError, match=r"Unable to connect to the server http://127\.0\.0\.1:9"):
+        run_tui(kubeconfig=str(config), context=None, namespace=None, all_namespaces=False, read_only=False)
 
 
 def test_without_a_terminal_one_clear_line(monkeypatch):

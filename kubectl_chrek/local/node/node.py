@@ -93,7 +93,7 @@ class Node:
     async def exec(
         self, namespace: str, pod: Mapping[str, Any], container: str, command: Sequence[str]
     ) -> asyncio.subprocess.Process:
-        """Starts a command in a container, with three pipes; to kill the process ends it. ApiError (400) when nothing runs there."""
+        """Starts a command in a container, with three pipes; to kill the process ends it. ApiError (400) when there is none."""
         _, loop = self._find(pod, container)
         if not loop.running_id:
             raise bad_request(f"container {container} in pod {namespace}/{pod['metadata']['name']} is not running")

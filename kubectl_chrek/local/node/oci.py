@@ -112,12 +112,13 @@ def _resources(container: Mapping[str, Any], around: Surroundings, *, privileged
     wanted = container.get("resources") or {}
     limits, requests = wanted.get("limits") or {}, wanted.get("requests") or wanted.get("limits") or {}
     found: dict[str, Any] = {"devices": _device_rules(around.devices, privileged=privileged)}
-    cpu = {"shares": max(2, int(parse(requests["cpu"]) * 1024))} if "cpu" in requests else {"shares": 2}
+    # What nobody asked for is not set: a machine that lends no such controller runs the container all the same.
+    cpu = {"shares": max(2, int(parse(requests["cpu"]) * 1024))} if "cpu" in requests else {}
     if "cpu" in limits:
         cpu |= {"quota": max(1000, int(parse(limits["cpu"]) * _CPU_PERIOD)), "period": _CPU_PERIOD}
     if "memory" in limits:
         found["memory"] = {"limit": int(parse(limits["memory"]))}
-    return found | {"cpu": cpu}
+    return found | ({"cpu": cpu} if cpu else {})
 
 
 def _device_rules(devices: Sequence[Mapping[str, Any]], *, privileged: bool) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """One checkpoint in all its aspects, live."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from textual import on
 from textual.app import ComposeResult
@@ -59,6 +59,8 @@ class DetailScreen(LiveScreen):
         self._leaving = False
         self._polled: tuple[str, ...] = ()
         self._events: list[Body] | None = None
+        self._yaml_of: Mapping[str, Any] | None = None
+        """The object whose YAML is shown: colouring it takes long enough to do it only once."""
         self._pods: Feed[Pod] = Feed(
             lambda: session.source.watch_pods(row.namespace, row.name),
             read_pod,
@@ -160,7 +162,9 @@ class DetailScreen(LiveScreen):
             self._fit("events-text", lambda width: events_view(events, now, width))
 
     def _draw_yaml(self) -> None:
-        self.query_one("#yaml-text", Plain).show(document_view(self._row.body))
+        if self._yaml_of is not self._row.body:
+            self._yaml_of = self._row.body
+            self.query_one("#yaml-text", Plain).show(document_view(self._row.body))
 
     def _draw_pods(self) -> None:
         pods = sorted(self._pods.items.values(), key=lambda pod: (not pod.source, pod.name))
