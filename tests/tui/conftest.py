@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from textual.app import App
 
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ChrekError
@@ -360,7 +359,7 @@ def make_app(pause) -> Callable[..., ChrekApp]:
         given = {"namespace": "", "now": lambda: NOW, "pause": pause, "redraw_seconds": 0.0} | options
         app = ChrekApp(source, **given)
         # The snapshot plug-in imports Textual, which reads TEXTUAL_THEME, before any conftest can clear it.
-        app.set_reactive(App.theme, "textual-dark")
+        app.theme = "textual-dark"
         return app
 
     return make

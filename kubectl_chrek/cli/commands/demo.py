@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from kubectl_chrek.cli import options
+from kubectl_chrek.cli import diagnostics, options, output
 from kubectl_chrek.cli.extras import import_extra
 
 EXAMPLES = """
@@ -27,8 +27,12 @@ def command(
 ) -> int:
     """Capture and restore a worker on this machine.
 
-    No cluster is needed: only Linux, root and CRIU.
+    No cluster is needed: only Linux, root and CRIU. On a terminal it ends in the TUI on the cluster that it made.
     """
     demo = import_extra("kubectl_chrek.local.demo", "local")
-    code: int = demo.run_demo(demo.DemoOptions(keep=keep, tui=not no_tui, state=state))
-    return code
+    with demo.run_demo(demo.DemoOptions(keep=keep, state=state), lambda line: output.write(f"{line}\n")) as kubeconfig:
+        if diagnostics.on_terminal() and not no_tui:
+            app = import_extra("kubectl_chrek.tui.app", "local")
+            code: int = app.run_tui(kubeconfig=str(kubeconfig), context=None, namespace=None, all_namespaces=False, read_only=False)
+            return code
+    return 0

@@ -170,7 +170,7 @@ def _take(pid_file: Path) -> str:
 def _end_orphan(pid: int) -> None:
     """Kills and buries a child of ours; OSError when it is none, for runc has buried it itself."""
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    return
+    os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
 
