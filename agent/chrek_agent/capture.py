@@ -73,6 +73,7 @@ class Capture:
             worker = inspect.find_worker(container)
             pipes = inspect.pipes(container)
             upper = rootfs.upper_directory(container)
+            mounts = rootfs.mount_points(container)
             criu_version = await self._criu.version()
         staging = await self._stage(generation)
         try:
@@ -82,7 +83,7 @@ class Capture:
                 await self._dump(container, worker[0].inner, staging, entry.criu_started, report, expected)
             report("root file system", expected, expected)
             with phases.phase("rootfs"):
-                deleted = await asyncio.to_thread(rootfs.pack_upper, upper, staging / ROOTFS)
+                deleted = await asyncio.to_thread(rootfs.pack_upper, upper, staging / ROOTFS, mounts)
                 await asyncio.to_thread(rootfs.pack_shm, container, staging / SHM)
             report("digests", expected, expected)
             with phases.phase("digest"):

@@ -4,6 +4,7 @@ The container's ID names a directory in cgroupfs (cgroupfs driver: `<id>`, syste
 alike); its processes name everything else. No runtime is asked.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -66,48 +67,60 @@ def find_container(pod: Mapping[str, Any], cgroup_root: Path) -> Container:
     identifier = running_id(pod)
     if not identifier:
         raise AgentError(f"container {worker_name(pod)} is not running")
-    directory = _find_cgroup(identifier, cgroup_root)
-    if directory is None:
+    found = _find_cgroup(identifier, cgroup_root)
+    if found is None:
         raise AgentError(f"container {identifier[:12]} has no cgroup below {cgroup_root}: is it on this node?")
-    init = _find_init(directory)
-    if init is None:
+    top, directory = found
+    candidates = _find_init(directory)
+    if not candidates:
         raise AgentError(f"container {identifier[:12]} has no process 1")
-    cgroups = tuple(_cgroups_of(init.pid, cgroup_root))
+    # A sandbox inside the container has a process 1 as well: the container's own is the oldest.
+    init, home = min(candidates, key=lambda candidate: candidate[0].start)
+    cgroups = _cgroups_of(init.pid, cgroup_root, home, home.relative_to(top))
     return Container(identifier, worker_name(pod), init.pid, init.start, cgroups)
 
 
-def _find_cgroup(identifier: str, root: Path) -> Path | None:
+def _find_cgroup(identifier: str, root: Path) -> tuple[Path, Path] | None:
+    """The first hierarchy that is there, and the container's directory in it."""
     for hierarchy in _HIERARCHIES:
         top = root / hierarchy
         if not (top / "cgroup.procs").exists():
             continue
         for parent, directories, _ in os.walk(top):
             for name in directories:
-                if name == identifier or name.endswith(f"-{identifier}.scope"):
-                    return Path(parent, name)
+                # CRI-O's monitor has a scope of its own beside the container's.
+                scope = name.endswith(f"-{identifier}.scope") and not name.startswith("crio-conmon-")
+                if name == identifier or scope:
+                    return top, Path(parent, name)
         return None
     return None
 
 
-def _find_init(directory: Path) -> processes.Process | None:
-    for path in (directory, *(entry for entry in directory.iterdir() if entry.is_dir())):
-        for line in (path / "cgroup.procs").read_text().split():
-            process = processes.read_process(int(line))
-            if process is not None and process.inner == 1:
-                return process
-    return None
-
-
-def _cgroups_of(pid: int, root: Path) -> list[Path]:
-    """The directories of `/proc/PID/cgroup`, hierarchy by hierarchy."""
+def _find_init(directory: Path) -> list[tuple[processes.Process, Path]]:
+    """Each process 1 in the container's cgroup and those just below, and which it is in."""
     found = []
+    for path in (directory, *(entry for entry in directory.iterdir() if entry.is_dir())):
+        with contextlib.suppress(OSError):  # It goes away, or is of the threaded kind.
+            for line in (path / "cgroup.procs").read_text().split():
+                process = processes.read_process(int(line))
+                if process is not None and process.inner == 1:
+                    found.append((process, path))
+    return found
+
+
+def _cgroups_of(pid: int, root: Path, home: Path, relative: Path) -> tuple[Path, ...]:
+    """`home`, where the process was found, and its directories in the other hierarchies.
+
+    `/proc/PID/cgroup` counts from the agent's own cgroup namespace: where that leads upwards, `relative` is taken instead.
+    """
+    found = [home]
     for line in (processes.PROC / str(pid) / "cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers:
             top = root / controllers.removeprefix("name=")
         else:
             top = root if (root / "cgroup.controllers").exists() else root / "unified"
-        directory = top / path.lstrip("/")
+        directory = top / (relative if ".." in path.split("/") else path.lstrip("/"))
         if (directory / "cgroup.procs").exists():
             found.append(directory)
-    return found
+    return tuple(dict.fromkeys(found))

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +23,7 @@ _LIMIT = 64 * 1024
 
 
 def read(container: Container, name: str) -> dict[str, Any] | None:
-    """The file's content; None when there is none.
+    """The file's content; None when there is none, empty when it is not one of ours.
 
     Raises:
         AgentError: The container has no control directory.
@@ -32,11 +33,14 @@ def read(container: Container, name: str) -> dict[str, Any] | None:
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
         except OSError:
             return None
-        with os.fdopen(descriptor, "rb") as file:
-            try:
-                content = json.loads(file.read(_LIMIT))
-            except ValueError:
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 return {}
+            content = json.loads(os.read(descriptor, _LIMIT))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        finally:
+            os.close(descriptor)
     return content if isinstance(content, dict) else {}
 
 
@@ -50,7 +54,7 @@ def decide(container: Container, content: Mapping[str, Any]) -> bool:
     """Writes the outcome unless there is one; False when the shim was first. Raises AgentError as `read`."""
     with _directory(container) as directory, _temporary(directory, content) as temporary:
         try:
-            os.link(temporary, OUTCOME, src_dir_fd=directory, dst_dir_fd=directory)
+            os.link(temporary, OUTCOME, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
         except FileExistsError:
             return False
     return True
@@ -73,10 +77,10 @@ def _directory(container: Container) -> Iterator[int]:
 def _temporary(directory: int, content: Mapping[str, Any]) -> Iterator[str]:
     name = f".chrek-{secrets.token_hex(8)}"
     descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=directory)
-    with os.fdopen(descriptor, "w") as file:
-        os.fchmod(descriptor, 0o644)
-        json.dump(content, file)
     try:
+        with os.fdopen(descriptor, "w") as file:
+            os.fchmod(descriptor, 0o644)
+            json.dump(content, file)
         yield name
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -8,8 +8,8 @@ from typing import Any, Final
 from chrek_agent.errors import ArtifactError
 from chrek_agent.store.directory import DirectoryStore
 from kubectl_chrek.api import names
-from kubectl_chrek.api.checkpoint import read_checkpoint
-from kubectl_chrek.api.errors import ConflictError, NotFoundError, UsageError
+from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
+from kubectl_chrek.api.errors import ConflictError, IdentityError, NotFoundError, UsageError
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS
 
@@ -22,14 +22,25 @@ def is_due(body: Mapping[str, Any]) -> bool:
     return bool(metadata.get("deletionTimestamp")) and names.FINALIZER in (metadata.get("finalizers") or [])
 
 
+def _delete(store: DirectoryStore, checkpoint: Checkpoint) -> int:
+    """Deletes what is the checkpoint's own, however damaged: two checkpoints of one identity share a directory."""
+    try:
+        identity_hash = checkpoint.hash
+    except IdentityError:
+        return 0  # It cannot have been captured, and must not wait for ever.
+    uid, artifact = checkpoint.metadata.uid, checkpoint.status.artifact
+    generations = {manifest.generation for manifest in store.find(identity_hash, uid)}
+    if artifact is not None and store.belongs(identity_hash, artifact.generation, uid):
+        generations.add(artifact.generation)
+    return store.delete(identity_hash, generations)
+
+
 async def delete_artifact(cluster: Cluster, store: DirectoryStore, body: Mapping[str, Any]) -> None:
     """Deletes all artifacts of a checkpoint and releases it. Agents may race for it: the loser finds nothing to do."""
     checkpoint = read_checkpoint(body)
     metadata = checkpoint.metadata
-    generations = {checkpoint.status.artifact.generation} if checkpoint.status.artifact else set()
     try:
-        generations |= {manifest.generation for manifest in store.find(checkpoint.hash, metadata.uid)}
-        count = await asyncio.to_thread(store.delete, checkpoint.hash, generations)
+        count = await asyncio.to_thread(_delete, store, checkpoint)
     except (ArtifactError, OSError) as error:
         LOG.warning("artifacts of checkpoint %s/%s could not be deleted: %s", metadata.namespace, metadata.name, error)
         return

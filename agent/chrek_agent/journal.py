@@ -122,12 +122,13 @@ def undo(entry: Entry) -> None:
 
 def _undo_restore(entry: Entry) -> None:
     container = Container(entry.container, entry.name, entry.init, entry.init_start, ())
+    members = processes.namespace_members(entry.init)
     try:
-        cold = control.decide(container, {"result": "cold", "reason": "the agent died during the restore"})
+        first = control.decide(container, {"result": "cold", "reason": "the agent died during the restore"})
         outcome = control.read(container, control.OUTCOME) or {}
-    except AgentError:
-        cold, outcome = True, {}
-    if cold or outcome.get("result") != "restored":
-        processes.kill_others(entry.init)
-    else:
+    except (AgentError, OSError):
+        first, outcome = True, {}
+    if not first and outcome.get("result") == "restored":
         processes.resume(entry.init)
+    else:
+        processes.kill_restored(entry.init, members, shim_decided=not first)

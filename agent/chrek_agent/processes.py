@@ -41,9 +41,9 @@ def started_at(process: Process) -> float:
 
 
 def is_same(pid: int, start: int) -> bool:
-    """`pid` is still the process that started then."""
+    """`pid` is still the process that started then; one that only waits to be reaped is gone."""
     process = read_process(pid)
-    return process is not None and process.start == start
+    return process is not None and process.start == start and process.state not in ("Z", "X")
 
 
 def namespace_members(init: int) -> list[Process]:
@@ -87,8 +87,14 @@ def resume(init: int) -> None:
         send(process.pid, signal.SIGCONT)
 
 
-def kill_others(init: int) -> None:
-    """Ends everything in the PID namespace of `init` but itself."""
-    for process in namespace_members(init):
-        if process.pid != init:
+def kill_restored(init: int, members: list[Process], *, shim_decided: bool) -> None:
+    """Ends what a restore has left beside `init`.
+
+    Args:
+        init: The container's PID 1.
+        members: The namespace as it was before `shim_decided` was looked up, so that nothing newer is harmed.
+        shim_decided: The shim starts the worker cold, perhaps already has. Then only what stands still is CRIU's.
+    """
+    for process in members:
+        if process.pid != init and (not shim_decided or process.state in ("T", "t")):
             send(process.pid, signal.SIGKILL)

@@ -85,8 +85,12 @@ class Reporter:
                     )
                     guarded = {"metadata": {"resourceVersion": body["metadata"]["resourceVersion"]}, "status": status}
                     await self._cluster.patch(CHECKPOINTS, name, guarded, namespace, subresource="status")
+                except ConflictError:
+                    raise
                 except NotFoundError:
                     pass
+                except ChrekError as error:
+                    LOG.warning("outcome of pod %s was not counted: %s", pod["metadata"]["name"], error)
                 return
 
     async def event(self, resource: Resource, body: Mapping[str, Any], reason: str, message: str, *, warning: bool = False) -> None:

@@ -12,7 +12,7 @@ from chrek_agent.capture import seconds_since_start
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import Container
 from chrek_agent.criu.runner import Criu
-from chrek_agent.errors import RestoreError
+from chrek_agent.errors import AgentError, RestoreError
 from chrek_agent.journal import record
 from chrek_agent.store.digest import verify_tree
 from chrek_agent.store.directory import DirectoryStore
@@ -64,8 +64,8 @@ class Restore:
             await asyncio.to_thread(verify_tree, directory, manifest)
         work = self._config.work / f"restore-{container.id[:12]}"
         work.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            with record(self._config.journal, "restore", container) as entry:
+        with record(self._config.journal, "restore", container) as entry:
+            try:
                 with phases.phase("rootfs"):
                     tars = [(directory / ROOTFS, "/"), (directory / SHM, "/dev/shm")]  # noqa: S108 - the container's
                     await rootfs.unpack(container, deleted=manifest.deleted, tars=tars, marker=marker)
@@ -83,13 +83,23 @@ class Restore:
                     if not control.decide(container, {"result": "restored", "pid": worker.inner}):
                         raise RestoreError("the shim's deadline passed first")
                     processes.resume(container.init)
-        except BaseException as error:
-            processes.kill_others(container.init)
-            if isinstance(error, OSError):
-                raise RestoreError(f"the node refused: {error.strerror or error}") from error
-            raise
+            except BaseException as error:
+                _end(container)
+                if isinstance(error, OSError):
+                    raise RestoreError(f"the node refused: {error.strerror or error}") from error
+                raise
         shutil.rmtree(work, ignore_errors=True)
         return Restored(worker.inner, round(waited + phases.total, 3), {"wait": round(waited, 3)} | phases.summary())
+
+
+def _end(container: Container) -> None:
+    """Ends what is half restored."""
+    members = processes.namespace_members(container.init)
+    try:
+        decided = control.read(container, control.OUTCOME) is not None
+    except AgentError:
+        decided = False
+    processes.kill_restored(container.init, members, shim_decided=decided)
 
 
 def _check_tree(container: Container, manifest: Manifest) -> processes.Process:

@@ -7,6 +7,7 @@ a process of its own, chrooted into the container (chrek_agent.unpack).
 import asyncio
 import json
 import os
+import re
 import stat
 import sys
 import tarfile
@@ -37,11 +38,24 @@ def upper_directory(container: Container) -> Path:
     raise CaptureError(f"container {container.name} has no overlay root: its changes cannot be found")
 
 
-def pack_upper(upper: Path, target: Path) -> list[str]:
-    """Writes `upper` as a tar and returns what it deletes from the image, relative to the root; blocks."""
+def mount_points(container: Container) -> list[str]:
+    """Where other file systems are mounted in the container: volumes, but also single files such as /etc/hosts."""
+    lines = Path(f"/proc/{container.init}/mountinfo").read_text().splitlines()
+    points = (re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split()[4]) for line in lines)
+    return sorted({point for point in points if point != "/"})
+
+
+def pack_upper(upper: Path, target: Path, mounts: Sequence[str] = ()) -> list[str]:
+    """Writes `upper` as a tar, less what lies under `mounts`; blocks.
+
+    Returns:
+        What it deletes from the image, relative to the root.
+    """
+    hidden = {upper / point.lstrip("/") for point in mounts}
     deleted: list[str] = []
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         for parent, directories, files in os.walk(upper):
+            directories[:] = [name for name in directories if Path(parent, name) not in hidden]
             for name in sorted(directories):
                 path = Path(parent, name)
                 if not path.is_symlink() and _is_opaque(path):
@@ -49,6 +63,8 @@ def pack_upper(upper: Path, target: Path) -> list[str]:
                 tar.add(path, arcname=str(path.relative_to(upper)), recursive=False)
             for name in sorted(files):
                 path = Path(parent, name)
+                if path in hidden:
+                    continue
                 if _is_whiteout(path):
                     deleted.append(str(path.relative_to(upper)))
                 elif not stat.S_ISSOCK(path.lstat().st_mode):
@@ -60,7 +76,7 @@ def pack_shm(container: Container, target: Path) -> None:
     """Writes the container's /dev/shm as a tar; blocks. CRIU would gzip it at 40 MB/s, and here it does not see it at all."""
     source = container.root / "dev" / "shm"
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
-        if source.is_dir() and source.is_mount():
+        if not source.is_symlink() and source.is_dir() and source.is_mount():
             for path in sorted(source.rglob("*")):
                 tar.add(path, arcname=str(path.relative_to(source)), recursive=False)
 
@@ -84,11 +100,17 @@ async def unpack(container: Container, *, deleted: Sequence[str], tars: Sequence
             "deleted": list(deleted),
             "tars": [[fd, folder] for fd, (_, folder) in zip(descriptors, tars, strict=True)],
             "marker": marker,
+            "mounts": mount_points(container),
         }
         pipe = asyncio.subprocess.PIPE
         command = [sys.executable, "-I", "-S", str(_UNPACK)]
         process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=descriptors)
-        _, errors = await process.communicate(json.dumps(order).encode())
+        try:
+            _, errors = await process.communicate(json.dumps(order).encode())
+        finally:
+            if process.returncode is None:  # We are cancelled.
+                process.kill()
+                await process.wait()
     finally:
         for descriptor in descriptors:
             os.close(descriptor)

@@ -79,8 +79,12 @@ class Sources:
                 sender.cancel()
                 with suppress(asyncio.CancelledError):
                     await sender
-            await self._publish(checkpoint, captured)
-            await self._release(pod, checkpoint, container, captured)
+            try:
+                await self._publish(checkpoint, captured)
+                await self._release(pod, checkpoint, container, captured)
+            except BaseException:
+                processes.resume(container.init)  # Before the entry goes, which would have done it for us.
+                raise
 
     async def _publish(self, checkpoint: Checkpoint, captured: Captured) -> None:
         """Makes the artifact known and waits for Ready; one that cannot be published, or that another replaces, is deleted."""

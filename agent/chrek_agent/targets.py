@@ -40,11 +40,11 @@ class Targets:
         try:
             container = find_container(pod, self._config.cgroup_root)
             await wait_for_shim(container, seconds=SHIM_SECONDS)
+            if control.read(container, control.OUTCOME) is not None:
+                return  # An earlier life of this agent has dealt with it.
         except (AgentError, OSError) as error:
             LOG.warning("pod %s/%s cannot be restored: %s", metadata["namespace"], metadata["name"], error)
             return
-        if control.read(container, control.OUTCOME) is not None:
-            return  # An earlier life of this agent has dealt with it.
         try:
             checkpoint = await self._checkpoint(metadata["namespace"], name)
             restored = await self._attempt(pod, checkpoint, container)

@@ -9,38 +9,59 @@ import shutil
 import sys
 import tarfile
 from pathlib import Path
+from typing import IO
 
 
 def main() -> None:
-    """Reads the order, enters the container's root and does it; an exception's last line is the caller's reason."""
+    """Reads the order, enters the container's root and does it; what goes wrong is said in one line."""
     order = json.load(sys.stdin)
     files = [(os.fdopen(descriptor, "rb"), folder) for descriptor, folder in order["tars"]]
     # Names of owners are looked up by tarfile on first use; the container's files must not be asked.
     tarfile.pwd = tarfile.grp = None  # type: ignore[attr-defined]
     os.chroot(order["root"])
     os.chdir("/")
-    for path in order["deleted"]:
-        _remove(Path("/", path))
-    for file, folder in files:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                _clear(Path(folder, member.name), member)
+    mounts = [Path(point) for point in order["mounts"]]
+    try:
+        for path in order["deleted"]:
+            _remove(Path("/", path), mounts)
+        for file, folder in files:
+            _extract(file, folder, [point for point in mounts if Path(folder) in point.parents])
+        if order["marker"]:
+            Path(order["marker"]).touch()
+    except (OSError, tarfile.TarError) as error:
+        # No traceback: for its source lines Python would open files of the container.
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def _extract(file: IO[bytes], folder: str, mounts: list[Path]) -> None:
+    """Unpacks one tar; what lies under a mount of the container is not the source's to change."""
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        # It is our own tar, and the chroot is the limit; 3.14 would otherwise refuse absolute links and drop setuid bits.
+        tar.extraction_filter = lambda member, _: member
+        for member in tar:
+            path = Path(folder, member.name)
+            if not any(point == path or point in path.parents for point in mounts):
+                _clear(path, member, mounts)
                 tar.extract(member, folder, numeric_owner=True)
-    if order["marker"]:
-        Path(order["marker"]).touch()
 
 
-def _clear(path: Path, member: tarfile.TarInfo) -> None:
+def _clear(path: Path, member: tarfile.TarInfo, mounts: list[Path]) -> None:
     """Makes room: a file takes the place of what is there; a directory only that of a file."""
     if path.is_symlink() or (path.exists() and not (path.is_dir() and member.isdir())):
-        _remove(path)
+        _remove(path, mounts)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+def _remove(path: Path, mounts: list[Path]) -> None:
+    """Removes the path, but no mount at, above or below it: to unlink a mount's place from outside would unmount it."""
+    if any(point == path or point in path.parents for point in mounts):
+        return
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+    elif any(path in point.parents for point in mounts):
+        for entry in list(path.iterdir()):
+            _remove(entry, mounts)
+    else:
+        shutil.rmtree(path)
 
 
 if __name__ == "__main__":

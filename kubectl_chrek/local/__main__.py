@@ -37,7 +37,7 @@ async def _run(config: LocalConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     if stat.S_ISFIFO(os.fstat(0).st_mode):
-        loop.add_reader(0, lambda: stop.set() if not os.read(0, 4096) else None)
+        loop.add_reader(0, _read_input, loop, stop)
     ready = config.state / "ready"
     async with LocalCluster.start(config):
         ready.touch()
@@ -45,6 +45,12 @@ async def _run(config: LocalConfig) -> None:
             await stop.wait()
         finally:
             ready.unlink(missing_ok=True)
+
+
+def _read_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(0, 4096):
+        loop.remove_reader(0)
+        stop.set()
 
 
 if __name__ == "__main__":

@@ -106,6 +106,8 @@ def _cluster(state: Path, *, keep: bool) -> Iterator[Path]:
         if not (keep and finished):
             process.terminate()
             process.wait(_STOP_SECONDS)
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 def _wait_ready(process: "subprocess.Popen[bytes]", state: Path) -> None:

@@ -43,12 +43,12 @@ class ControlDirectory:
         return True
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """The file's content; None when there is none yet."""
+        """The file's content; None when there is none yet, empty when it cannot be read."""
         try:
             content = json.loads((self.path / name).read_text())
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 
 # Faults of our own are not passed on, and nobody can be asked to take the first two.
 _KEPT = {
@@ -30,6 +31,13 @@ def block_signals() -> None:
 def unblock_signals() -> None:
     """Undoes `block_signals`; runs in a child before it execs."""
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
+
+
+def restore_signals() -> None:
+    """Before an exec of our own: what Python has changed is as it was, and what was held back does not reach us any more."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    unblock_signals()
 
 
 def next_signal(seconds: float) -> int | None:
@@ -102,10 +110,16 @@ def send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def kill_all_others() -> None:
-    """As PID 1: ends every other process in this namespace that we may end, and reaps our children among them."""
+def kill_all_others(seconds: float) -> None:
+    """As PID 1: ends every other process in this namespace that we may end, and reaps our children among them.
+
+    One that cannot be ended, because it is another user's or hangs in the kernel, is not waited for longer than `seconds`.
+    """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(-1, signal.SIGKILL)
+    deadline = time.monotonic() + seconds
     with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-1, 0)
+        while time.monotonic() < deadline:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                time.sleep(0.005)

@@ -6,6 +6,7 @@ restored, with deadlines; then it is the parent of the restored tree, or execs t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -105,7 +106,7 @@ def run_target(command: list[str]) -> int:
     outcome = _wait_outcome(control)
     if outcome.get("result") != RESTORED:
         if control.read(CLAIM) is not None:
-            processes.kill_all_others()
+            processes.kill_all_others(KILL_SECONDS)
         start_cold(command, str(outcome.get("reason") or "no reason given"))
     return _be_parent(int(outcome["pid"]))  # type: ignore[call-overload]
 
@@ -124,11 +125,16 @@ def _wait_outcome(control: ControlDirectory) -> dict[str, object]:
             claimed, limit, deadline = True, restore_seconds, time.monotonic() + restore_seconds
         if time.monotonic() > deadline:
             what = "the restore did not finish" if claimed else "no agent answered"
-            control.decide({"result": COLD, "reason": f"{what} within {limit:g} s"})
+            ours: dict[str, object] = {"result": COLD, "reason": f"{what} within {limit:g} s"}
+            try:
+                control.decide(ours)
+            except OSError:
+                return ours  # Such as a full disk, on which the agent can decide nothing either.
             continue
         received = processes.next_signal(POLL_SECONDS)
         if received in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            control.decide({"result": COLD, "reason": "the pod is being stopped"})
+            with contextlib.suppress(OSError):
+                control.decide({"result": COLD, "reason": "the pod is being stopped"})
             sys.exit(128 + received)
 
 
@@ -149,7 +155,7 @@ def _be_parent(worker: int) -> int:
 def start_cold(command: list[str], reason: str) -> NoReturn:
     """Becomes the original command, as if we had never been there."""
     say(f"{names.FALLBACK}: {reason}")
-    processes.unblock_signals()
+    processes.restore_signals()
     try:
         os.execvp(command[0], command)  # noqa: S606 - becoming the worker is the point
     except OSError as error:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -25,20 +26,20 @@ class Criu:
 
     async def version(self) -> str:
         """Its version, such as `4.2.1`. Raises AgentError when it does not run."""
-        with ExitStack() as stack:
-            criu_fd = _open(stack, self.root)
-            process = await asyncio.create_subprocess_exec(
-                *options.program(criu_fd),
-                "--version",
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                pass_fds=[criu_fd],
-            )
-            output, _ = await process.communicate()
-        if process.returncode != 0:
+        pipe = asyncio.subprocess.PIPE
+        try:
+            with ExitStack() as stack:
+                criu_fd = _open(stack, self.root)
+                command = [*options.program(criu_fd), "--version"]
+                process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, pass_fds=[criu_fd])
+                output, _ = await process.communicate()
+            match = re.search(rb"Version:\s*(\S+)", output) if process.returncode == 0 else None
+        except OSError:
+            match = None
+        if match is None:
             hint = "install CRIU >= 4.1 and name its tree with --criu-root or CHREK_CRIU_ROOT"
             raise AgentError(f"CRIU does not run from {self.root}", hint=hint)
-        return output.decode().split("Version:")[-1].split()[0]
+        return match[1].decode()
 
     async def dump(self, container: Container, worker: int, images: Path, work: Path, *, seconds: float, started: Started) -> None:
         """Dumps the tree of `worker` (its PID inside the container) into `images`; it is left stopped.
@@ -112,8 +113,8 @@ async def _run(
     process = await asyncio.create_subprocess_exec(
         *command, stdin=null, stdout=null, stderr=null, start_new_session=True, pass_fds=descriptors, preexec_fn=join_cgroups
     )
-    started(process.pid)
     try:
+        started(process.pid)
         return await asyncio.wait_for(process.wait(), seconds)
     except TimeoutError:
         return None

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,13 +31,25 @@ def digest_file(path: Path) -> FileEntry:
 
 
 def list_files(directory: Path) -> list[str]:
-    """Paths of all files below, relative, sorted; links are not followed."""
-    found = [Path(parent, name) for parent, _, files in os.walk(directory) for name in files]
-    return sorted(str(path.relative_to(directory)) for path in found)
+    """Paths of all files below, relative, sorted.
+
+    Raises:
+        ArtifactError: There is a link or a special file: an artifact holds none, and following or opening one could do harm.
+    """
+    found = []
+    for parent, directories, files in os.walk(directory):
+        for name in (*directories, *files):
+            path = Path(parent, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                found.append(str(path.relative_to(directory)))
+            elif not stat.S_ISDIR(mode):
+                raise ArtifactError(f"artifact {directory.name} is corrupt: {path.relative_to(directory)} is not a regular file")
+    return sorted(found)
 
 
 def digest_tree(directory: Path) -> dict[str, FileEntry]:
-    """Size and digest of every file below; raises OSError."""
+    """Size and digest of every file below; raises OSError, or ArtifactError as `list_files`."""
     paths = list_files(directory)
     with ThreadPoolExecutor() as pool:
         return dict(zip(paths, pool.map(lambda path: digest_file(directory / path), paths), strict=True))
@@ -48,6 +61,13 @@ def verify_tree(directory: Path, manifest: Manifest) -> None:
     Raises:
         ArtifactError: A file is missing, was added, or is not what was captured; the message names one.
     """
+    try:
+        _compare(directory, manifest)
+    except OSError as error:
+        raise ArtifactError(f"artifact {manifest.generation} cannot be read: {error}") from error
+
+
+def _compare(directory: Path, manifest: Manifest) -> None:
     present = set(list_files(directory)) - {MANIFEST}
     for path in sorted(manifest.files.keys() - present):
         raise ArtifactError(f"artifact {manifest.generation} is corrupt: {path} is missing")
@@ -63,7 +83,4 @@ def verify_tree(directory: Path, manifest: Manifest) -> None:
             raise ArtifactError(f"artifact {manifest.generation} is corrupt: the content of {path} has changed")
 
     with ThreadPoolExecutor() as pool:
-        try:
-            list(pool.map(check, manifest.files))
-        except OSError as error:
-            raise ArtifactError(f"artifact {manifest.generation} cannot be read: {error}") from error
+        list(pool.map(check, manifest.files))

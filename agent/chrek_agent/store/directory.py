@@ -6,6 +6,7 @@ A capture is written below `.staging` on the same file system; the rename into p
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -32,7 +33,9 @@ class DirectoryStore:
     def stage(self, generation: str) -> Path:
         """A new empty directory for a capture, readable by root alone: it will hold a process's memory."""
         path = self.base / STAGING / generation
-        path.mkdir(parents=True, mode=0o700)
+        for parent in (self.base, path.parent):  # `parents=True` would leave them open to all.
+            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
         (path / IMAGES).mkdir(mode=0o700)
         return path
 
@@ -97,13 +100,21 @@ class DirectoryStore:
                 trash = self.base / TRASH
                 trash.mkdir(mode=0o700, exist_ok=True)
                 moved = trash / f"{generation}-{secrets.token_hex(4)}"
-                directory.rename(moved)
+                with suppress(FileNotFoundError):  # Another agent was first.
+                    directory.rename(moved)
+                    count += 1
                 shutil.rmtree(moved, ignore_errors=True)
-                count += 1
-        home = self.base / _element(identity_hash)
-        if home.is_dir() and not any(home.iterdir()):
-            home.rmdir()
+        with suppress(OSError):  # Other generations are in it.
+            (self.base / _element(identity_hash)).rmdir()
         return count
+
+    def belongs(self, identity_hash: str, generation: str, owner_uid: str) -> bool:
+        """False when the generation's manifest names another owner; a damaged one belongs to whoever says so."""
+        try:
+            manifest, _ = read_manifest(self.base / _element(identity_hash) / _element(generation))
+        except ArtifactError:
+            return True
+        return manifest.owner.uid == owner_uid
 
     def _generations(self, identity_hash: str) -> list[Path]:
         home = self.base / _element(identity_hash)

@@ -3,6 +3,7 @@
 Its own digest stands in the checkpoint's status. Sizes are in bytes, digests are BLAKE3, hex.
 """
 
+import stat
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -94,8 +95,11 @@ def read_manifest(directory: Path) -> tuple[Manifest, bytes]:
     Raises:
         ArtifactError: There is none, or it is not one of ours.
     """
+    path = directory / MANIFEST
     try:
-        content = (directory / MANIFEST).read_bytes()
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise ArtifactError(f"artifact {directory.name} is corrupt: {MANIFEST} is not a regular file")
+        content = path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"artifact {directory.name} has no manifest: {error.strerror}") from error
     try:

@@ -15,7 +15,7 @@ from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import PODS
 from kubectl_chrek.local.apiserver.failures import bad_request
 from kubectl_chrek.local.events import Recorder
-from kubectl_chrek.local.node import leftovers, registration, runtime, security, snapshots
+from kubectl_chrek.local.node import leftovers, orphans, registration, runtime, security, snapshots
 from kubectl_chrek.local.node.config import NodeConfig
 from kubectl_chrek.local.node.container import ContainerLoop
 from kubectl_chrek.local.node.context import Services
@@ -56,10 +56,12 @@ class Node:
                 node = cls(cluster, services)
                 await registration.register(cluster, config)
                 watching = [asyncio.create_task(node._watch()), asyncio.create_task(registration.heartbeat(cluster, config))]
+                burying = asyncio.create_task(orphans.bury())
                 try:
                     yield node
                 finally:
                     await node._stop(watching)
+                    burying.cancel()
         finally:
             runtime.adopt_orphans(on=False)
             await leftovers.clean(config)
