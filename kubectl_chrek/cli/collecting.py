@@ -82,8 +82,7 @@ class Collecting:
             output.write_table(headers, [self._row(candidate) for candidate in plan.delete])
         for candidate in plan.keep:
             if self.criteria.names or diagnostics.verbosity():
-                users = f" by {', '.join(candidate.referenced_by)}" if candidate.referenced_by else ""
-                diagnostics.note(f"{object_name(CHECKPOINTS, candidate.name)} is kept: {candidate.reason}{users}")
+                diagnostics.note(f"{object_name(CHECKPOINTS, candidate.name)} is kept: {_why(candidate)}")
         if not plan.delete:
             where = "any namespace" if self.connection.all_namespaces else f"{cluster.namespace} namespace"
             diagnostics.note(f"Nothing to delete in {where}.")
@@ -122,3 +121,9 @@ class Collecting:
 
 def _count(candidates: Sequence[Candidate]) -> str:
     return f"{len(candidates)} checkpoint{'s' if len(candidates) != 1 else ''}"
+
+
+def _why(kept: Candidate) -> str:
+    """The reason, and who refers to it whatever the reason is."""
+    users = f"referenced by {', '.join(kept.referenced_by)}" if kept.referenced_by else ""
+    return ", ".join(filter(None, ("" if kept.reason == "referenced" else kept.reason, users)))

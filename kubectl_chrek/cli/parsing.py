@@ -26,6 +26,10 @@ class KubectlCommand(TyperCommand):
         use_plain_coercion(self.get_params(ctx))
         return super().parse_args(ctx, normalized(args, self.params))
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What follows the name in the usage line: our names of arguments say themselves what may be left out and repeated."""
+        return ["[OPTIONS]", *(str(param.metavar) for param in self.params if param.param_type_name == "argument")]
+
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Writes the examples."""
         if self.epilog:
@@ -90,6 +94,9 @@ class KubectlGroup(TyperGroup):
             return ExitCode.USAGE
         except Abort:
             return ExitCode.INTERRUPTED
+        except OSError as error:
+            # A full disk or a directory that cannot be made is not an error of ours.
+            return diagnostics.report(ChrekError(": ".join(filter(None, (error.filename, error.strerror))) or str(error)))
         except Exception as error:
             return diagnostics.report_unexpected(error)
 

@@ -20,6 +20,7 @@ from kubectl_chrek.ops.documents import Document, parse_documents, read_source, 
 from kubectl_chrek.ops.prewarm import (
     Prewarmed,
     Wanted,
+    no_worker,
     prewarm,
     template_from_command,
     template_from_document,
@@ -54,8 +55,8 @@ class Source:
         worker = bool(self.image or self.command or self.gpus)
         if not self.identity and (worker or self.pod_template):
             raise UsageError("--image, --gpus, --pod-template and a command go with an identity only")
-        if self.identity and bool(self.pod_template) == worker:
-            raise UsageError("say how the worker starts", hint="give --image IMAGE -- COMMAND [ARG]..., or --pod-template FILE")
+        if self.pod_template and worker:
+            raise UsageError("say how the worker starts in one way: --pod-template FILE, or --image IMAGE -- COMMAND [ARG]...")
         if worker and not (self.image and self.command):
             raise UsageError("--image and a command go together", hint="give --image IMAGE -- COMMAND [ARG]...")
 
@@ -68,8 +69,10 @@ class Source:
         if self.files:
             return [wanted for path in self.files for document in _documents(path) for wanted in wanted_from_document(document)]
         identity = parse_flags(self.identity)
-        if not self.pod_template:
+        if self.image:
             return [wanted_from_identity(identity, template_from_command(self.image, self.command, gpus=self.gpus))]
+        if not self.pod_template:
+            return [Wanted(identity.hash, identity.hash, None)]
         documents = _documents(self.pod_template)
         if len(documents) != 1:
             raise UsageError(f"{self.pod_template}: expected one document, found {len(documents)}")
@@ -167,7 +170,13 @@ class Prewarming:
 
 
 def _pretended(wanted: Wanted) -> Prewarmed:
-    """What becomes of it if nothing is there; what is only referred to must be there."""
+    """What becomes of it if nothing is there; what is referred to by name must be there.
+
+    Raises:
+        UsageError: It is an identity without a worker.
+    """
+    if wanted.hash and wanted.body is None:
+        raise no_worker(wanted.hash)
     return Prewarmed(wanted.name, "created" if wanted.body else "unchanged", wanted.body or {})
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
+import yaml
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
@@ -281,13 +282,21 @@ class Cluster:
 
 async def _load(configuration: Configuration, kubeconfig: str | None, context: str | None) -> str:
     """Fills in the credentials; returns the namespace they come with."""
-    path = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
-    merged = KubeConfigMerger(path)
-    if not merged.config and kubeconfig:
-        raise ConfigException(f"{kubeconfig} is not there, or is empty")
+    given = kubeconfig or os.environ.get("KUBECONFIG") or ""
+    path = given or "~/.kube/config"
+    try:
+        merged = KubeConfigMerger(path)
+    except yaml.YAMLError as error:
+        raise ConfigException(f"{path} is not valid YAML") from error
+    if not merged.config and given:
+        raise ConfigException(f"{given} is not there, or is empty")
     if not merged.config:
+        if "KUBERNETES_SERVICE_HOST" not in os.environ:
+            raise ConfigException(f"there is no {path}, and this is no pod")
         load_incluster_config(client_configuration=configuration)
         return "default"
+    if context and not merged.config["contexts"].get_with_name(context, safe=True):
+        raise ConfigException(f"there is no context {context} in {path}")
     await load_kube_config(config_file=path, context=context, client_configuration=configuration)
     chosen = context or merged.config["current-context"]
     found = merged.config["contexts"].get_with_name(chosen)["context"]

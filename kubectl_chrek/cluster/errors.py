@@ -1,7 +1,10 @@
 """An API server's answers and a connection's failures, turned into our errors."""
 
 import json
+import os
 from typing import Final
+
+import aiohttp
 
 from kubectl_chrek.api.errors import ChrekError, ClusterError, ConflictError, NotFoundError, UsageError
 
@@ -23,7 +26,9 @@ def error_from_status(status: int, body: bytes) -> ChrekError:
             return ConflictError(line)
         case 400 | 422:
             return UsageError(line)
-        case 401 | 403:
+        case 401:
+            return ClusterError(line, status=status, hint="the kubeconfig's credentials are wrong or have expired")
+        case 403:
             return ClusterError(line, status=status, hint="ask for the right with `kubectl auth can-i`")
         case _:
             return ClusterError(line, status=status)
@@ -32,4 +37,12 @@ def error_from_status(status: int, body: bytes) -> ChrekError:
 def unreachable(server: str, error: BaseException) -> ClusterError:
     """The error for a connection that gave no answer."""
     detail = str(error) or type(error).__name__
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            detail = getattr(error.certificate_error, "verify_message", "") or detail
+        case aiohttp.ClientConnectorError() if (error.errno or 0) > 0:
+            # What the library says repeats the address and tells of its own settings.
+            detail = os.strerror(error.errno or 0).lower()
+        case TimeoutError():
+            detail = "no answer in time"
     return ClusterError(f"Unable to connect to the server {server}: {detail}", hint=UNREACHABLE)

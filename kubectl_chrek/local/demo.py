@@ -55,7 +55,7 @@ def run_demo(options: DemoOptions, say: Say) -> Iterator[Path]:
     graph = load_graph()
     state = Path(options.state or tempfile.mkdtemp(prefix="chrek-demo-", dir="/var/tmp")).resolve()
     begin = time.monotonic()
-    with _cluster(state, keep=options.keep) as kubeconfig:
+    with local_cluster(state, keep=options.keep) as kubeconfig:
         say(f"{time.monotonic() - begin:6.1f} s  cluster is up: API server, node, operator, agent")
         asyncio.run(tell(kubeconfig, graph, say, begin))
         yield kubeconfig
@@ -87,7 +87,7 @@ def load_graph() -> dict[str, Any]:
 
 
 @contextmanager
-def _cluster(state: Path, *, keep: bool) -> Iterator[Path]:
+def local_cluster(state: Path, *, keep: bool) -> Iterator[Path]:
     """A local cluster in a process of its own. Unless it is kept, it ends with us, however we end: its standard input does."""
     state.mkdir(parents=True, exist_ok=True)
     for stale in ("ready", "failed"):

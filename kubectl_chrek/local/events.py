@@ -5,7 +5,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from secrets import token_hex
 from typing import Any, Literal, NamedTuple
 
 from kubectl_chrek.api.errors import ChrekError
@@ -76,7 +75,8 @@ class Recorder:
             self._seen[key] = (name, count + 1)
             await self._cluster.patch(EVENTS, name, {"count": count + 1, "lastTimestamp": now}, namespace)
             return
-        name = f"{entry.about['name']}.{token_hex(8)}"
+        # Names end with a time, as a real cluster's: events of one second are listed in the order in which they happened.
+        name = f"{entry.about['name']}.{time.time_ns():x}"
         body = {
             "apiVersion": "v1",
             "kind": "Event",

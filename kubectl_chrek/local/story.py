@@ -55,19 +55,19 @@ async def tell(kubeconfig: object, graph: Mapping[str, Any], say: Say, begin: fl
         say(f"{time.monotonic() - begin:6.1f} s  {text}")
 
     async with _limited(), Cluster.connect(kubeconfig=str(kubeconfig)) as cluster:
-        cold = await _start_cold(cluster, graph)
+        cold = await start_cold(cluster, graph)
         line(f"cold: pod {cold.pod} was Ready {cold.seconds:.2f} s after its creation")
         await cluster.delete(PODS, cold.pod)
         name = graph["metadata"]["name"]
-        await cluster.create(GRAPHS, _with_replicas(graph, 0))
-        checkpoint = await _wait_checkpoint(cluster, line)
+        await cluster.create(GRAPHS, with_replicas(graph, 0))
+        checkpoint = await wait_checkpoint(cluster, line)
         artifact = checkpoint.status.artifact
         if artifact is not None:
             line(
                 f"captured: checkpoint {checkpoint.metadata.name} is Ready: {human_bytes(artifact.bytes)} "
                 f"in {artifact.capture_seconds:.2f} s, every file digested and read back"
             )
-        warm = await _start_restored(cluster, name)
+        warm = await start_restored(cluster, name)
         line(f"restored: pod {warm.pod} was Ready {warm.seconds:.2f} s after its creation")
         for text in compare(cold, warm, await cluster.get(PODS, warm.pod)):
             say(text)
@@ -119,7 +119,7 @@ def compare(cold: Start, warm: Start, pod: Mapping[str, Any]) -> list[str]:
     return ["", *(f"  {name:<24}{left:<28}{right}" for name, left, right in rows), "", last]
 
 
-async def _start_cold(cluster: Cluster, graph: Mapping[str, Any]) -> Start:
+async def start_cold(cluster: Cluster, graph: Mapping[str, Any]) -> Start:
     """The service's pod without any of ours, as the baseline."""
     template = render_pod_template(graph, SERVICE)
     name = f"{graph['metadata']['name']}-cold"
@@ -129,7 +129,7 @@ async def _start_cold(cluster: Cluster, graph: Mapping[str, Any]) -> Start:
     return await _ready(cluster, f"metadata.name={name}", "", begin)
 
 
-async def _start_restored(cluster: Cluster, graph: str) -> Start:
+async def start_restored(cluster: Cluster, graph: str) -> Start:
     """Scales the service up: what a user does, and an autoscaler."""
     begin = time.monotonic()
     await cluster.patch(GRAPHS, graph, {"spec": {"services": {SERVICE: {"replicas": 1}}}})
@@ -147,7 +147,8 @@ async def _ready(cluster: Cluster, fields: str, labels: str, begin: float) -> St
     raise ChrekError("the pod did not become ready")
 
 
-async def _wait_checkpoint(cluster: Cluster, line: Say) -> Checkpoint:
+async def wait_checkpoint(cluster: Cluster, line: Say) -> Checkpoint:
+    """The first checkpoint to become Ready; `line` is told of each step. Raises ChrekError when it fails."""
     shown = ""
     async with contextlib.aclosing(cluster.watch(CHECKPOINTS)) as events:
         async for event in events:
@@ -180,7 +181,8 @@ async def ask(address: str) -> Answer:
     return Answer(vector, facts)
 
 
-def _with_replicas(graph: Mapping[str, Any], count: int) -> dict[str, Any]:
+def with_replicas(graph: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """The graph with this many pods of its service."""
     changed = deepcopy(dict(graph))
     changed["spec"]["services"][SERVICE]["replicas"] = count
     return changed

@@ -209,7 +209,7 @@ def _protection(checkpoint: Checkpoint, users: Sequence[str]) -> str:
     if checkpoint.metadata.deletion_timestamp:
         return "being deleted"
     if checkpoint.phase not in (names.Phase.READY, names.Phase.FAILED):
-        return f"is {checkpoint.phase}"
+        return f"still {checkpoint.phase}"
     if checkpoint.pinned:
         return "pinned"
     return "referenced" if users else ""

@@ -37,7 +37,19 @@ class Hashed:
         }
 
 
-def hash_text(text: str, source: str) -> Iterator[Hashed | UsageError]:
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A graph's service that names a DynamoCheckpoint instead of an identity: legal, but there is nothing to hash."""
+
+    label: str
+    where: str
+    name: str
+
+
+Result = Hashed | Reference | UsageError
+
+
+def hash_text(text: str, source: str) -> Iterator[Result]:
     """All identities of a file's text; an error stands in the place of each one that cannot be read."""
     for document in parse_documents(text, source):
         if isinstance(document, UsageError):
@@ -55,7 +67,7 @@ def _hash_identity(spec: object, where: str, field: str, *, label: str = "", nam
     return Hashed(identity, identity.hash, label or identity.model, where, named)
 
 
-def _hash_content(content: Any, where: str) -> Iterator[Hashed | UsageError]:
+def _hash_content(content: Any, where: str) -> Iterator[Result]:
     if isinstance(content, list):
         yield from _hash_items(content, where)
     elif not isinstance(content, Mapping):
@@ -69,7 +81,7 @@ def _hash_content(content: Any, where: str) -> Iterator[Hashed | UsageError]:
         yield _hash_single(content, where)
 
 
-def _hash_items(items: list[Any], where: str) -> Iterator[Hashed | UsageError]:
+def _hash_items(items: list[Any], where: str) -> Iterator[Result]:
     for number, item in enumerate(items, 1):
         # Lists in lists mean nothing, and an alias could make one contain itself.
         if isinstance(item, list) or (isinstance(item, Mapping) and isinstance(item.get("items"), list)):
@@ -97,7 +109,7 @@ def _hash_single(content: Mapping[Any, Any], where: str) -> Hashed | UsageError:
     return _hash_identity(content, where, "identity")
 
 
-def _hash_graph(graph: Mapping[Any, Any], where: str) -> Iterator[Hashed | UsageError]:
+def _hash_graph(graph: Mapping[Any, Any], where: str) -> Iterator[Result]:
     spec = graph.get("spec")
     services = spec.get("services") if isinstance(spec, Mapping) else None
     if not isinstance(services, Mapping):
@@ -106,11 +118,15 @@ def _hash_graph(graph: Mapping[Any, Any], where: str) -> Iterator[Hashed | Usage
     found = False
     for service, wanted in services.items():
         block = wanted.get("checkpoint") if isinstance(wanted, Mapping) else None
-        if not isinstance(block, Mapping) or block.get("identity") is None:
+        if not isinstance(block, Mapping):
             continue
-        found = True
         label = f"{names.GRAPH_KIND.lower()}/{_name(graph) or '-'}/{service}"
-        yield _hash_identity(block["identity"], where, f"spec.services.{service}.checkpoint.identity", label=label)
+        if block.get("identity") is not None:
+            found = True
+            yield _hash_identity(block["identity"], where, f"spec.services.{service}.checkpoint.identity", label=label)
+        elif block.get("checkpointRef"):
+            found = True
+            yield Reference(label, where, str(block["checkpointRef"]))
     if not found:
         yield UsageError(f"{where}: none of the graph's services has a checkpoint identity")
 

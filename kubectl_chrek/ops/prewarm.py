@@ -21,7 +21,7 @@ _BEST_FIRST: Final = (names.Phase.READY, names.Phase.CREATING, names.Phase.PENDI
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A checkpoint that shall be there. Without a body it can only be found: it was referred to by name.
+    """A checkpoint that shall be there. Without a body it can only be found: by its hash if it has one, else by its name.
 
     `namespace` is what its document says; empty leaves it to the user.
     """
@@ -137,13 +137,16 @@ async def prewarm(cluster: Cluster, wanted: Wanted, namespace: str, *, dry_run: 
 
     Raises:
         NotFoundError: It was referred to by name and is not there.
+        UsageError: It was referred to by its hash and is not there, so that it takes a worker to create it.
         ConflictError: Its name is taken by another identity, or by one that is being deleted.
     """
-    if wanted.body is None:
+    if wanted.body is None and not wanted.hash:
         return Prewarmed(wanted.name, "unchanged", await cluster.get(CHECKPOINTS, wanted.name, namespace))
     found = same_identity(wanted.hash, await cluster.list(CHECKPOINTS, namespace))
     if found:
         return Prewarmed(found["metadata"]["name"], "unchanged", found)
+    if wanted.body is None:
+        raise no_worker(wanted.hash)
     try:
         created = await cluster.create(CHECKPOINTS, wanted.body, namespace, dry_run=dry_run)
     except ConflictError:
@@ -153,6 +156,12 @@ async def prewarm(cluster: Cluster, wanted: Wanted, namespace: str, *, dry_run: 
             return Prewarmed(wanted.name, "unchanged", there)
         raise _taken(there, wanted) from None
     return Prewarmed(created["metadata"]["name"], "created", created)
+
+
+def no_worker(identity_hash: str) -> UsageError:
+    """The error for an identity that has no checkpoint yet and no worker to make one."""
+    hint = "give --image IMAGE -- COMMAND [ARG]..., or --pod-template FILE"
+    return UsageError(f"say how the worker starts: there is no checkpoint of this identity ({identity_hash}) yet", hint=hint)
 
 
 def same_identity(identity_hash: str, bodies: Iterable[Body]) -> Body | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -115,10 +116,10 @@ def test_directories_and_fifos_are_not_read_and_leak_no_descriptor(container, si
     (signal_directory / "outcome").mkdir()
     os.mkfifo(signal_directory / "waiting")
     writer = os.open(signal_directory / "waiting", os.O_RDWR)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     assert control.read(container, "outcome") == {}
     assert control.read(container, "waiting") == {}
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
     os.close(writer)
 
 

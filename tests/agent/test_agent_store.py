@@ -86,7 +86,7 @@ def test_one_changed_byte_is_found_in_every_file(store, name):
 def test_a_missing_file_is_found(store, name):
     artifact, digest = committed(store)
     (artifact / name).unlink()
-    with pytest.raises(ArtifactError, match="missing|no manifest"):
+    with pytest.raises(ArtifactError, match=r"missing|no manifest"):
         store.verify(HASH, GENERATION, digest)
 
 
@@ -112,7 +112,7 @@ def test_a_longer_file_is_found_without_reading_it(store, monkeypatch):
     artifact, digest = committed(store)
     (artifact / "rootfs.tar").write_bytes(b"longer")
     monkeypatch.setattr("chrek_agent.store.digest.digest_file", None)
-    with pytest.raises(ArtifactError, match="rootfs.tar has 6 bytes, not 3"):
+    with pytest.raises(ArtifactError, match=r"rootfs.tar has 6 bytes, not 3"):
         store.verify(HASH, GENERATION, digest)
 
 
@@ -120,7 +120,7 @@ def test_a_link_to_the_same_content_is_corruption(store, tmp_path):
     artifact, digest = committed(store)
     (artifact / "rootfs.tar").rename(tmp_path / "outside")
     (artifact / "rootfs.tar").symlink_to(tmp_path / "outside")
-    with pytest.raises(ArtifactError, match="rootfs.tar is not a regular file"):
+    with pytest.raises(ArtifactError, match=r"rootfs.tar is not a regular file"):
         store.verify(HASH, GENERATION, digest)
 
 
@@ -159,7 +159,7 @@ def test_nothing_but_files_is_committed(store):
 
 
 def test_a_file_that_vanishes_while_it_is_verified_is_an_artifact_error(store, monkeypatch):
-    artifact, digest = committed(store)
+    artifact, _ = committed(store)
     manifest, _ = read_manifest(artifact)
     monkeypatch.setattr("chrek_agent.store.digest.list_files", lambda _: [*FILES, MANIFEST])
     (artifact / "rootfs.tar").unlink()

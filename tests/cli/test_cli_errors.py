@@ -88,6 +88,17 @@ def test_server_errors_are_shown_as_kubectl_shows_them(chrek, fake):
     assert (result.code, result.out, result.err) == (1, "", "Error from server (Forbidden): no\nhint: ask\n")
 
 
+def test_what_the_machine_refuses_is_one_line(chrek, fake):
+    fake.failing[CHECKPOINTS.plural] = OSError(28, "No space left on device", "/tmp/full")
+    result = chrek("ls")
+    assert (result.code, result.err) == (1, "error: /tmp/full: No space left on device\n")
+
+
+def test_usage_names_arguments_as_kubectl_does(chrek):
+    assert chrek("ls", "--help").out.startswith("Usage: kubectl chrek ls [OPTIONS] [NAME]...\n")
+    assert chrek("describe", "--help").out.startswith("Usage: kubectl chrek describe [OPTIONS] NAME...\n")
+
+
 def test_tracebacks_only_on_request(chrek, fake):
     fake.failing[CHECKPOINTS.plural] = ZeroDivisionError("a bug\nof ours")
     result = chrek("ls")
@@ -123,4 +134,5 @@ def test_every_command_has_help_with_examples(chrek):
         result = chrek(name, "--help")
         assert result.code == 0
         assert f"Usage: kubectl chrek {name}" in result.out
+        assert not set("{}") & set(result.out.splitlines()[0])
         assert "Examples:\n  # " in result.out

@@ -43,8 +43,13 @@ def test_plan_then_deletion(chrek, store):
 
 def test_what_is_kept_is_told_on_request(chrek, store):
     assert chrek("gc", "--all", "--dry-run=client", "-v").err == (
-        f"{NAME}busy is kept: is Creating\n{NAME}pinned is kept: pinned\n{NAME}used is kept: referenced by dgd/llm/Worker\n"
+        f"{NAME}busy is kept: still Creating\n{NAME}pinned is kept: pinned\n{NAME}used is kept: referenced by dgd/llm/Worker\n"
     )
+
+
+def test_who_refers_to_what_is_kept_for_another_reason(chrek, store):
+    store.put(GRAPHS, "more", spec={"services": {"Worker": {"checkpoint": {"enabled": True, "checkpointRef": "busy"}}}})
+    assert chrek("gc", "busy", "--yes").err.startswith(f"{NAME}busy is kept: still Creating, referenced by dgd/more/Worker\n")
 
 
 @pytest.mark.parametrize(

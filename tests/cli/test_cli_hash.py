@@ -144,6 +144,28 @@ BAD = [
 ]
 
 
+REFERENCE = """
+kind: DynamoGraphDeployment
+metadata: {name: my-llm}
+spec: {services: {Worker: {checkpoint: {enabled: true, checkpointRef: by-hand}}}}
+"""
+
+
+def test_a_reference_by_name_is_no_error_beside_identities(chrek, stdin):
+    stdin(f"{json.dumps(IDENTITY)}\n---{REFERENCE}".encode())
+    result = chrek("hash", "-f", "-")
+    assert (result.code, result.out) == (0, f"{LLAMA}  meta-llama/Llama-2-7b-hf\n")
+    assert result.err.startswith("warning: stdin: document 2 (line ")
+    assert "dynamographdeployment/my-llm/Worker refers to by-hand by name" in result.err
+
+
+def test_only_references_are_nothing_to_hash(chrek, stdin):
+    stdin(REFERENCE.encode())
+    result = chrek("hash", "-f", "-")
+    assert (result.code, result.out) == (2, "")
+    assert "error: there is no identity to hash" in result.err
+
+
 @pytest.mark.parametrize(("text", "message"), BAD)
 def test_bad_documents_are_named_and_hide_no_good_ones(chrek, stdin, text, message):
     good = f"---\n{json.dumps(IDENTITY)}\n---\n"

@@ -288,6 +288,19 @@ def test_documents_that_are_off(chrek, fake, write, document, line):
     assert line in result.err
 
 
+def test_an_identity_that_is_there_needs_no_worker(chrek, fake):
+    fake.checkpoint("by-hand", model="Qwen/Qwen3-0.6B")
+    result = chrek("prewarm", "--model", "Qwen/Qwen3-0.6B", "--framework", "vllm")
+    assert (result.code, result.out) == (0, f"{NAME}by-hand unchanged\n")
+
+
+@pytest.mark.parametrize("strategy", ["none", "client", "server"])
+def test_an_identity_that_is_not_there_does(chrek, fake, strategy):
+    result = chrek("prewarm", *FLAGS, f"--dry-run={strategy}")
+    assert (result.code, result.out, fake.objects) == (2, "", {})
+    assert f"there is no checkpoint of this identity ({QWEN}) yet" in result.err
+
+
 def test_a_pod_template_that_is_none(chrek, fake, write):
     assert "this is no pod template" in chrek("prewarm", *FLAGS, "--pod-template", write({"kind": "ConfigMap"})).err
     assert "expected one document, found 2" in chrek("prewarm", *FLAGS, "--pod-template", write({}, {})).err

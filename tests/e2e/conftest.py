@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def local_state() -> Iterator[Path]:
     state = Path(tempfile.mkdtemp(prefix="chrek-test-", dir="/var/tmp"))
     try:
-        with demo._cluster(state, keep=False):
+        with demo.local_cluster(state, keep=False):
             yield state
     finally:
         shutil.rmtree(state, ignore_errors=True)

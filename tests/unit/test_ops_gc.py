@@ -37,9 +37,9 @@ EVERYTHING = Criteria(everything=True)
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        (checkpoint("a", phase="Pending"), "is Pending"),
-        (checkpoint("a", phase=""), "is Pending"),
-        (checkpoint("a", phase="Creating"), "is Creating"),
+        (checkpoint("a", phase="Pending"), "still Pending"),
+        (checkpoint("a", phase=""), "still Pending"),
+        (checkpoint("a", phase="Creating"), "still Creating"),
         (checkpoint("a", annotations={"nvidia.com/chrek-pin": "true"}), "pinned"),
         (checkpoint("a", deletionTimestamp="2026-01-30T00:00:00Z"), "being deleted"),
     ],

@@ -110,8 +110,9 @@ class DirectoryStore:
 
     def belongs(self, identity_hash: str, generation: str, owner_uid: str) -> bool:
         """False when the generation's manifest names another owner; a damaged one belongs to whoever says so."""
+        directory = self.base / _element(identity_hash) / _element(generation)
         try:
-            manifest, _ = read_manifest(self.base / _element(identity_hash) / _element(generation))
+            manifest, _ = read_manifest(directory)
         except ArtifactError:
             return True
         return manifest.owner.uid == owner_uid

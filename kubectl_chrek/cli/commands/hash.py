@@ -9,7 +9,7 @@ from kubectl_chrek.cli.diagnostics import ExitCode
 from kubectl_chrek.cli.identity_flags import IDENTITY, IdentitySpec, parse_flags
 from kubectl_chrek.cli.options import Files, Output, choice
 from kubectl_chrek.ops.documents import read_source, source_name
-from kubectl_chrek.ops.hashing import Hashed, hash_text
+from kubectl_chrek.ops.hashing import Hashed, Result, hash_text
 
 EXAMPLES = """
 # The hash of an identity
@@ -33,11 +33,20 @@ def command(*, identity: IdentitySpec, filename: Files = [], output_format: Outp
     found = [result for result in results if isinstance(result, Hashed)]
     _write(found, output_format)
     for result in results:
-        if not isinstance(result, Hashed):
-            diagnostics.report(result)
-        elif result.misnamed:
-            diagnostics.warn(f"{result.where}: {result.label} is not named after its hash, which is {result.hash}")
-    return ExitCode.OK if len(found) == len(results) else ExitCode.USAGE
+        _comment(result)
+    if not found and not any(isinstance(result, ChrekError) for result in results):
+        raise UsageError("there is no identity to hash", hint="a checkpointRef names a DynamoCheckpoint, which has one")
+    return ExitCode.USAGE if any(isinstance(result, ChrekError) for result in results) else ExitCode.OK
+
+
+def _comment(result: Result | ChrekError) -> None:
+    """What a person should know of it, on stderr."""
+    if isinstance(result, ChrekError):
+        diagnostics.report(result)
+    elif not isinstance(result, Hashed):
+        diagnostics.warn(f"{result.where}: {result.label} refers to {result.name} by name, so it has no identity to hash")
+    elif result.misnamed:
+        diagnostics.warn(f"{result.where}: {result.label} is not named after its hash, which is {result.hash}")
 
 
 def _from_flags(spec: IdentitySpec) -> Hashed:
@@ -45,7 +54,7 @@ def _from_flags(spec: IdentitySpec) -> Hashed:
     return Hashed(identity, identity.hash, identity.model, "flags")
 
 
-def _from_files(paths: Sequence[str]) -> Iterator[Hashed | ChrekError]:
+def _from_files(paths: Sequence[str]) -> Iterator[Result | ChrekError]:
     for path in paths:
         try:
             text = read_source(path, sys.stdin.buffer)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -98,6 +99,9 @@ async def _http(request: Mapping[str, Any], target: Target) -> Answer:
         ):
             await response.content.read(_ANSWER_BYTES)
             return Answer(200 <= response.status < 400, f"HTTP probe failed with statuscode: {response.status}")
+    except aiohttp.ClientConnectorError as error:
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        return Answer(False, f'Get "{url}": dial tcp {host}:{port}: connect: {reason}')
     except aiohttp.ClientError as error:
         return Answer(False, f'Get "{url}": {error}')
 

@@ -1,6 +1,7 @@
 """Probes, exec, logs that are followed, and what is reachable from the host."""
 
 import asyncio
+import contextlib
 
 import aiohttp
 import pytest
@@ -126,3 +127,15 @@ async def test_containers_of_a_pod_share_its_network(machine):
     pod = await machine.until("pair", ready)
     assert len(pod["status"]["containerStatuses"]) == 2
     await machine.cluster.delete(PODS, "pair", grace_seconds=0)
+
+
+async def test_a_refused_connection_reads_as_a_kubelets(machine):
+    probe = {"httpGet": {"path": "/up", "port": 9}, "periodSeconds": 1}
+    await machine.run("deaf", ["sleep", "1000"], container={"readinessProbe": probe})
+    async with contextlib.aclosing(machine.cluster.watch(EVENTS)) as events:
+        async for event in events:
+            message = event.object.get("message", "")
+            if event.object.get("reason") == "Unhealthy":
+                break
+    assert message.startswith('Readiness probe failed: Get "http://')
+    assert message.endswith(':9/up": dial tcp ' + message.split("/")[2] + ": connect: connection refused")
