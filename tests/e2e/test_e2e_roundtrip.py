@@ -40,6 +40,7 @@ async def test_a_restored_workers_output_is_the_new_pods_log(lab):
     pod = await lab.ready_pod(name)
     lab.ask(pod, "/say/hello-from-the-restored")
     log = await lab.cluster.logs(pod["metadata"]["name"])
+    assert f"chrek: restored from checkpoint {name}" in log
     assert "hello-from-the-restored" in log
     assert "started" not in log
     assert "Falling back" not in log

@@ -108,6 +108,7 @@ def run_target(command: list[str]) -> int:
         if control.read(CLAIM) is not None:
             processes.kill_all_others(KILL_SECONDS)
         start_cold(command, str(outcome.get("reason") or "no reason given"))
+    say(f"restored from checkpoint {(control.read(CLAIM) or {}).get('checkpoint', 'of unknown name')}")
     return _be_parent(int(outcome["pid"]))  # type: ignore[call-overload]
 
 
