@@ -143,7 +143,7 @@ def test_the_worker_leads_a_session_and_has_no_signal_blocked_or_ignored(source)
     _, output, _ = end(source.start(sys.executable, "-u", "-c", look))
     found = output.split()
     assert found[0] == "True"
-    # Python itself ignores SIGPIPE and SIGXFSZ before it execs grep, and a shell's background job more: as we do, so does the worker.
+    # Python ignores SIGPIPE and SIGXFSZ before it execs grep, a shell's background job more: as we do, so does the worker.
     ignored = next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("SigIgn"))
     assert found[1:] == ["SigBlk:", "0" * 16, "SigIgn:", ignored]
 
