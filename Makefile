@@ -8,7 +8,7 @@ WITH_PATH := PATH="$(CURDIR)/$(BIN):$(CURDIR)/.cache/bin:$$PATH"
 ROOT := $(filter 0,$(shell id -u))
 
 .NOTPARALLEL:
-.PHONY: help demo test lint check snap clean can-demo install-criu install-demo install-kubectl
+.PHONY: help demo test lint check snap krew clean can-demo install-criu install-demo install-kubectl
 
 help: ## List what make can do here
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,11 @@ check: lint test ## Lint, then test
 
 snap: .venv/.stamp ## Take the TUI's snapshots anew; look at the difference before you commit it
 	@$(WITH_PATH) $(BIN)/pytest -q --snapshot-update tests/tui
+
+krew: .venv/.stamp ## Make the plugin's archive for this platform and the manifest that krew installs it by, in dist/krew
+	@rm -rf dist/krew
+	@$(BIN)/python -m release.freeze dist/krew
+	@$(BIN)/python -m release.krew dist/krew
 
 clean: ## Remove what make and the tools have put into this checkout
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist snapshot_report.html

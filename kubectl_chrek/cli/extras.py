@@ -1,5 +1,6 @@
 """Commands whose libraries are installed only on request."""
 
+import sys
 from importlib import import_module
 from types import ModuleType
 
@@ -16,6 +17,9 @@ def import_extra(module: str, extra: str) -> ModuleType:
         return import_module(module)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
+        if missing == "kubectl_chrek" and hasattr(sys, "frozen"):
+            message = f"krew's package does not hold this command: run pip install 'kubectl-chrek[{extra}]'"
+            raise ChrekError(message) from error
         if missing in ("", "kubectl_chrek"):
             raise
         message = f"{missing} is not installed: run pip install 'kubectl-chrek[{extra}]'"

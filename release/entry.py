@@ -1,0 +1,5 @@
+"""What the frozen program runs."""
+
+from kubectl_chrek.cli.main import main
+
+main()
