@@ -7,17 +7,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from kubectl_chrek.api import names
+from kubectl_chrek.api.compatibility import Compatibility
 from kubectl_chrek.api.identity import Identity, parse_identity
-
-
-class View(BaseModel):
-    """Base of read-only views: camelCase outside, unknown fields kept."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True)
+from kubectl_chrek.api.view import View
 
 
 class Metadata(View):
@@ -54,6 +49,15 @@ class JobSpec(View):
     ttl_seconds_after_finished: int = names.TTL_SECONDS_AFTER_FINISHED
 
 
+class CapturedProcess(View):
+    """One process of a captured tree. `pid` is its number in the container, `bytes` the memory that it held."""
+
+    pid: int
+    name: str = ""
+    threads: int = 1
+    bytes: int = 0
+
+
 class Artifact(View):
     """`status.artifact`, written by the agent once the artifact is committed and verified. Sizes are in bytes."""
 
@@ -69,6 +73,12 @@ class Artifact(View):
     capture_seconds: float = 0.0
     phases: dict[str, float] = Field(default_factory=dict)
     """Seconds of each phase of the capture, by name, in order."""
+    stored_bytes: int | None = None
+    """What this capture added to the store. None: not known, for this and the next."""
+    unique_bytes: int | None = None
+    """What would return if it were deleted."""
+    compatibility: Compatibility = Field(default_factory=Compatibility)
+    processes: list[CapturedProcess] = Field(default_factory=list)
 
 
 class Progress(View):
@@ -89,9 +99,35 @@ class LastRestore(View):
     result: str = ""
     """`restored` or `cold`."""
     reason: str = ""
+    cause: str = ""
+    """Of a cold start: one of names.Cause."""
     seconds: float = 0.0
     at: datetime | None = None
     phases: dict[str, float] = Field(default_factory=dict)
+
+
+class Verification(View):
+    """`status.verification`, written by an agent that was asked to read the artifact back."""
+
+    nonce: str = ""
+    """The annotation's value that it answers."""
+    result: str = ""
+    """`running`, `ok`, or `corrupt`."""
+    message: str = ""
+    node: str = ""
+    bytes: int = 0
+    """Read so far."""
+    bytes_total: int = 0
+    seconds: float = 0.0
+    at: datetime | None = None
+
+
+class CachedCopy(View):
+    """One of `status.caches`: a node that holds the artifact in its local cache."""
+
+    node: str
+    bytes: int = 0
+    at: datetime | None = None
 
 
 class Status(View):
@@ -112,6 +148,9 @@ class Status(View):
     last_restore: LastRestore | None = None
     restores: int = 0
     cold_starts: int = 0
+    cold_starts_by_cause: dict[str, int] = Field(default_factory=dict)
+    verification: Verification | None = None
+    caches: list[CachedCopy] = Field(default_factory=list)
 
 
 class Checkpoint(View):
@@ -148,6 +187,11 @@ class Checkpoint(View):
     def ready(self) -> bool:
         """A verified artifact stands behind it."""
         return self.phase == names.Phase.READY and self.status.artifact is not None
+
+    @property
+    def retained(self) -> bool:
+        """Its artifact outlives it: `spec.deletionPolicy` is Retain."""
+        return self.spec.get("deletionPolicy") == names.RETAIN
 
     @property
     def pinned(self) -> bool:

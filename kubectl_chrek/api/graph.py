@@ -9,6 +9,8 @@ from kubectl_chrek.api.identity import Identity, parse_identity
 
 AUTO: Final = "Auto"
 MANUAL: Final = "Manual"
+IMMEDIATE: Final = "Immediate"
+WAIT: Final = "WaitForCheckpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +21,18 @@ class ServiceCheckpoint:
     ref: str
     identity: Identity | None
     mode: str
+    startup_policy: str = IMMEDIATE
+    """Whether pods start cold at once, or wait for a checkpoint that is being made."""
 
     @property
     def creates(self) -> bool:
         """The operator may create the checkpoint when there is none."""
         return not self.ref and self.mode == AUTO
+
+    @property
+    def waits(self) -> bool:
+        """Pods are not started before the checkpoint is Ready, as long as it may become that."""
+        return self.startup_policy == WAIT
 
 
 def read_service_checkpoint(service: str, spec: Mapping[str, Any]) -> ServiceCheckpoint | None:
@@ -41,11 +50,14 @@ def read_service_checkpoint(service: str, spec: Mapping[str, Any]) -> ServiceChe
     mode = str(block.get("mode") or AUTO).capitalize()
     if mode not in (AUTO, MANUAL):
         raise UsageError(f"{where}.mode: unknown mode {block['mode']!r}", hint="one of auto, manual")
+    policy = str(block.get("startupPolicy") or IMMEDIATE)
+    if policy not in (IMMEDIATE, WAIT):
+        raise UsageError(f"{where}.startupPolicy: unknown policy {policy!r}", hint=f"one of {IMMEDIATE}, {WAIT}")
     ref = str(block.get("checkpointRef") or "")
     identity = parse_identity(block["identity"], where=f"{where}.identity") if block.get("identity") else None
     if not ref and identity is None:
         raise UsageError(f"{where}: give checkpointRef, or identity with model and backendFramework")
-    return ServiceCheckpoint(service=service, ref=ref, identity=identity, mode=mode)
+    return ServiceCheckpoint(service=service, ref=ref, identity=identity, mode=mode, startup_policy=policy)
 
 
 def read_checkpoints(graph: Mapping[str, Any]) -> list[ServiceCheckpoint]:

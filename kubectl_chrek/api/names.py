@@ -13,6 +13,10 @@ CHECKPOINT_KIND: Final = "DynamoCheckpoint"
 CHECKPOINT_PLURAL: Final = "dynamocheckpoints"
 GRAPH_KIND: Final = "DynamoGraphDeployment"
 GRAPH_PLURAL: Final = "dynamographdeployments"
+POLICY_KIND: Final = "ChrekRetentionPolicy"
+POLICY_PLURAL: Final = "chrekretentionpolicies"
+NODE_KIND: Final = "ChrekNode"
+NODE_PLURAL: Final = "chreknodes"
 
 # Labels.
 LABEL_SOURCE: Final = "nvidia.com/checkpoint-source"
@@ -29,9 +33,19 @@ ANNOTATION_CONTAINER: Final = "nvidia.com/chrek-container"
 """The container of the pod that is captured or restored; absent: `main`, else the first."""
 ANNOTATION_STARTUP: Final = "nvidia.com/chrek-startup"
 """Written by the agent on a worker pod: JSON {result: restored|cold, checkpoint, reason, seconds, phases}."""
+ANNOTATION_RESTORE_FROM: Final = "nvidia.com/chrek-restore-from"
+"""On any pod: name or hash of the DynamoCheckpoint that it starts from; the operator's webhook puts the shim in."""
+ANNOTATION_UNTOUCHED: Final = "nvidia.com/chrek-untouched"
+"""Written by the webhook on a pod that asked for a checkpoint and did not get the shim: why, in one line."""
 ANNOTATION_PIN: Final = "nvidia.com/chrek-pin"
+ANNOTATION_DELETE_AFTER: Final = "nvidia.com/chrek-delete-after"
+"""On a DynamoCheckpoint: RFC 3339. The operator deletes it then, unless the annotation is gone or the checkpoint in use."""
 ANNOTATION_RETRY: Final = "nvidia.com/chrek-retry"
 """A new value here makes the operator try a Failed DynamoCheckpoint again."""
+ANNOTATION_COMPAT_OVERRIDE: Final = "nvidia.com/chrek-compat-override"
+"""On a pod: compatibility checks that do not count for it, by name (`kernel,driver`), or `all`."""
+ANNOTATION_VERIFY: Final = "nvidia.com/chrek-verify"
+"""On a DynamoCheckpoint: a new value asks an agent to read its artifact back; the answer is `status.verification`."""
 FINALIZER: Final = "nvidia.com/chrek-artifact"
 """Held on a DynamoCheckpoint until an agent has deleted its artifact."""
 MANAGER: Final = "kubectl-chrek"
@@ -57,6 +71,9 @@ SHIM_DIR: Final = "/chrek"
 SHIM_VOLUME: Final = "chrek-worker"
 SHIM_FILE: Final = "chrek_worker.pyz"
 SHIM_CONFIG_MAP: Final = "chrek-worker"
+PODINFO_DIR: Final = "/etc/podinfo"
+"""What a restored worker reads anew about its pod: its environment is the captured one's."""
+PODINFO_VOLUME: Final = "podinfo"
 READY_FILE: Final = "/tmp/checkpoint-ready"  # noqa: S108 - the seed's path, inside the worker's container
 MARKER_FILE: Final = "/tmp/dynamo-restored"  # noqa: S108 - the seed's path, inside the worker's container
 FALLBACK: Final = "Falling back to cold start"
@@ -68,6 +85,7 @@ JOB_PREFIX: Final = "checkpoint-"
 LEASE_PREFIX: Final = "chrek-"
 AGENT: Final = "chrek-agent"
 OPERATOR: Final = "chrek-operator"
+WEBHOOK_SECRET: Final = "chrek-webhook"  # noqa: S105 - the name of one
 PVC: Final = "chrek-pvc"
 BASE_PATH: Final = "/checkpoints"
 GPU_RESOURCE: Final = "nvidia.com/gpu"
@@ -76,6 +94,28 @@ GPU_RESOURCE: Final = "nvidia.com/gpu"
 ACTIVE_DEADLINE_SECONDS: Final = 3600
 BACKOFF_LIMIT: Final = 3
 TTL_SECONDS_AFTER_FINISHED: Final = 300
+
+
+# Values of spec.deletionPolicy.
+DELETE: Final = "Delete"
+RETAIN: Final = "Retain"
+
+
+class Cause:
+    """Why a pod started cold, for metrics and `status.lastRestore.cause`; the sentence for people stands beside it.
+
+    The Event's reason is always `ColdStart`.
+    """
+
+    NOT_FOUND: Final = "CheckpointNotFound"
+    NOT_READY: Final = "CheckpointNotReady"
+    INCOMPATIBLE: Final = "Incompatible"
+    CORRUPT: Final = "ArtifactCorrupt"
+    TRIED_BEFORE: Final = "TriedBefore"
+    DEADLINE: Final = "DeadlineExceeded"
+    RESTORE_FAILED: Final = "RestoreFailed"
+    DIED_EARLY: Final = "DiedEarly"
+    UNREACHABLE: Final = "ApiServerUnreachable"
 
 
 class Phase:
@@ -94,6 +134,7 @@ class Condition:
     JOB_COMPLETED: Final = "JobCompleted"
     ARTIFACT_AVAILABLE: Final = "TarAvailable"
     NAME_IS_HASH: Final = "NameIsHash"
+    IDENTITY_UNIQUE: Final = "IdentityUnique"
 
 
 class Reason:
@@ -111,6 +152,12 @@ class Reason:
     ARTIFACT_MISSING: Final = "ArtifactMissing"
     ARTIFACT_CORRUPT: Final = "ArtifactCorrupt"
     NAME_MATCHES: Final = "NameMatchesIdentity"
+    IDENTITY_UNIQUE: Final = "OnlyOneOfItsIdentity"
+    IDENTITY_SHARED: Final = "IdentityOwnedByAnother"
+    RECREATED: Final = "CheckpointRecreated"
+    EXPIRED: Final = "CheckpointExpired"
+    EXPIRY_KEPT: Final = "CheckpointKept"
+    EVICTED: Final = "CheckpointEvicted"
     NAME_DIFFERS: Final = "NameDiffersFromIdentity"
     CHECKPOINT_READY: Final = "CheckpointReady"
     CHECKPOINT_FAILED: Final = "CheckpointFailed"
@@ -121,7 +168,9 @@ class Reason:
     CAPTURE_SUCCEEDED: Final = "CaptureSucceeded"
     CAPTURE_FAILED: Final = "CaptureFailed"
     RESTORE_SUCCEEDED: Final = "RestoreSucceeded"
+    RESTORE_FAILED: Final = "RestoreFailed"
     COLD_START: Final = "ColdStart"
+    VERIFIED: Final = "Verified"
 
 
 def job_name(checkpoint: str) -> str:

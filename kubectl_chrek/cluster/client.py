@@ -5,21 +5,22 @@ Credentials come from the `kubernetes` package (kubeconfig in all its forms, or 
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlencode
 
 import aiohttp
-import yaml
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.client.rest import RESTClientObject
-from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
-from kubernetes.aio.config.kube_config import KubeConfigMerger
+from kubernetes.aio.config import ConfigException
+from multidict import CIMultiDict
 
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ChrekError, ClusterError
+from kubectl_chrek.cluster.credentials import Overrides, load
 from kubectl_chrek.cluster.errors import error_from_status, unreachable
 from kubectl_chrek.cluster.resources import Resource
 
@@ -28,7 +29,9 @@ Bodies = list[Body]
 PatchType = Literal["merge", "strategic", "json", "apply"]
 
 REQUEST_SECONDS: Final = 30.0
+PAGE_SIZE: Final = 500
 WATCH_SECONDS: Final = 300
+FOLLOW_SECONDS: Final = 86400.0
 _PATCH_TYPES: Final[dict[PatchType, str]] = {
     "merge": "application/merge-patch+json",
     "strategic": "application/strategic-merge-patch+json",
@@ -56,6 +59,7 @@ class Cluster:
         self.namespace = namespace
         self.server = str(configuration.host)
         self.request_seconds = REQUEST_SECONDS
+        self._headers: CIMultiDict[str] = CIMultiDict()
 
     @property
     def configuration(self) -> Configuration:
@@ -65,7 +69,12 @@ class Cluster:
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, *, kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None
+        cls,
+        *,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        namespace: str | None = None,
+        overrides: Overrides = Overrides(),  # noqa: B008 - it is frozen
     ) -> AsyncIterator["Cluster"]:
         """Opens a connection by kubeconfig (argument, KUBECONFIG, ~/.kube/config), else as a pod.
 
@@ -73,17 +82,19 @@ class Cluster:
             kubeconfig: Path of a kubeconfig.
             context: Context in it; default its current one.
             namespace: Becomes `cluster.namespace`; default the context's.
+            overrides: What wins over the kubeconfig.
 
         Raises:
             ClusterError: There are no usable credentials.
         """
         configuration = Configuration()
         try:
-            home = await _load(configuration, kubeconfig, context)
+            home = await load(configuration, kubeconfig, context, overrides)
         except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
             hint = "set KUBECONFIG or --kubeconfig, or run in a pod"
             raise ClusterError(f"no usable cluster configuration: {error}", hint=hint) from error
         cluster = cls(configuration, namespace or home)
+        cluster._headers = overrides.headers
         try:
             yield cluster
         finally:
@@ -96,6 +107,13 @@ class Cluster:
     async def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "") -> Bodies:
         """All objects that match the selectors; `namespace=""` means all namespaces. Each has its kind and apiVersion."""
         return (await self._list(resource, self._in(namespace), labels, fields))[0]
+
+    async def pages(
+        self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "", size: int = PAGE_SIZE
+    ) -> AsyncGenerator[Bodies, None]:
+        """As list, but at most `size` objects at a time (0: all at once), so that nobody need hold them all."""
+        async for items, _ in self._pages(resource, self._in(namespace), labels, fields, size):
+            yield items
 
     async def create(
         self, resource: Resource, body: Mapping[str, Any], namespace: str | None = None, *, dry_run: bool = False
@@ -144,7 +162,10 @@ class Cluster:
             options["preconditions"] = {"uid": uid}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        return await self._json("DELETE", resource.path(self._in(namespace), name), options, query=_query(dry_run))
+        if dry_run:
+            # With options in the body the server reads none from the query: there it would really delete.
+            options["dryRun"] = ["All"]
+        return await self._json("DELETE", resource.path(self._in(namespace), name), options)
 
     async def logs(self, pod: str, namespace: str | None = None, *, container: str = "", tail: int = 0) -> str:
         """A container's log so far; `tail` limits it to the last lines."""
@@ -153,6 +174,26 @@ class Cluster:
         if tail:
             query["tailLines"] = str(tail)
         return (await self._request("GET", path, query=query)).decode(errors="replace")
+
+    async def log_lines(
+        self, pod: str, namespace: str | None = None, *, container: str = "", tail: int = 0, follow: bool = False
+    ) -> AsyncGenerator[str, None]:
+        """A container's log line by line, each behind its RFC 3339 time and a space; with `follow` until the container ends."""
+        path = Resource("v1", "Pod", "pods").path(self._in(namespace), pod, "log")
+        query = {"timestamps": "true"} | ({"container": container} if container else {})
+        query |= ({"tailLines": str(tail)} if tail else {}) | ({"follow": "true"} if follow else {})
+        response = await self._open("GET", path, query=query, seconds=FOLLOW_SECONDS if follow else 0.0)
+        rest = b""
+        try:
+            async with response:
+                async for piece in response.content.iter_any():
+                    *lines, rest = (rest + piece).split(b"\n")
+                    for line in lines:
+                        yield line.decode(errors="replace")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unreachable(self.server, error) from error
+        if rest:
+            yield rest.decode(errors="replace")
 
     async def watch(
         self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = ""
@@ -188,6 +229,13 @@ class Cluster:
         """The server's gitVersion."""
         return str((await self._json("GET", "/version")).get("gitVersion", "unknown"))
 
+    async def server_time(self) -> datetime | None:
+        """The server's clock, to the second; None when its answers carry no date."""
+        response = await self._open("GET", "/version")
+        async with response:
+            date = response.headers.get("Date")
+        return parsedate_to_datetime(date) if date else None
+
     # -- below: one request ------------------------------------------------------------------------------------------------------
 
     def _in(self, namespace: str | None) -> str:
@@ -195,13 +243,24 @@ class Cluster:
 
     async def _list(self, resource: Resource, namespace: str, labels: str, fields: str) -> tuple[Bodies, str]:
         items: Bodies = []
-        query = _selectors(labels, fields) | {"limit": "500"}
+        version = ""
+        async for page, current in self._pages(resource, namespace, labels, fields, PAGE_SIZE):
+            items += page
+            version = current
+        return items, version
+
+    async def _pages(
+        self, resource: Resource, namespace: str, labels: str, fields: str, size: int
+    ) -> AsyncGenerator[tuple[Bodies, str], None]:
+        """The objects piece by piece, each with the list's resourceVersion; there is at least one piece."""
+        query = _selectors(labels, fields) | ({"limit": str(size)} if size else {})
         while True:
             page = await self._json("GET", resource.path(namespace), query=query)
-            items += [{"apiVersion": resource.api_version, "kind": resource.kind} | item for item in page.get("items") or []]
+            items = [{"apiVersion": resource.api_version, "kind": resource.kind} | item for item in page.get("items") or []]
             metadata = page.get("metadata", {})
+            yield items, str(metadata.get("resourceVersion", ""))
             if not metadata.get("continue"):
-                return items, str(metadata.get("resourceVersion", ""))
+                return
             query["continue"] = metadata["continue"]
 
     async def _changes(self, resource: Resource, namespace: str, labels: str, fields: str, version: str) -> AsyncIterator[Event]:
@@ -235,9 +294,14 @@ class Cluster:
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> Body:
-        answer = json.loads(await self._request(method, path, body, content_type=content_type, query=query))
+        text = await self._request(method, path, body, content_type=content_type, query=query)
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            answer = None
         if not isinstance(answer, dict):
-            raise ClusterError(f"the server {self.server} answered {path} with no object")
+            hint = "something else answers at this address: check the kubeconfig"
+            raise ClusterError(f"the server {self.server} answered {path} with no object", hint=hint)
         return answer
 
     async def _request(
@@ -250,8 +314,11 @@ class Cluster:
         query: Mapping[str, str] | None = None,
     ) -> bytes:
         response = await self._open(method, path, body, content_type=content_type, query=query)
-        async with response:
-            return await response.read()
+        try:
+            async with response:
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unreachable(self.server, error) from error
 
     async def _open(
         self,
@@ -264,7 +331,8 @@ class Cluster:
         seconds: float = 0.0,
     ) -> aiohttp.ClientResponse:
         url = self.server.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = self._headers.copy()
+        headers.update({"Accept": "application/json", "Content-Type": content_type})
         token = (await self._configuration.auth_settings()).get("BearerToken")
         if token:
             headers[token["key"]] = str(token["value"])
@@ -278,29 +346,6 @@ class Cluster:
             async with response:
                 raise error_from_status(response.status, await response.read())
         return response
-
-
-async def _load(configuration: Configuration, kubeconfig: str | None, context: str | None) -> str:
-    """Fills in the credentials; returns the namespace they come with."""
-    given = kubeconfig or os.environ.get("KUBECONFIG") or ""
-    path = given or "~/.kube/config"
-    try:
-        merged = KubeConfigMerger(path)
-    except yaml.YAMLError as error:
-        raise ConfigException(f"{path} is not valid YAML") from error
-    if not merged.config and given:
-        raise ConfigException(f"{given} is not there, or is empty")
-    if not merged.config:
-        if "KUBERNETES_SERVICE_HOST" not in os.environ:
-            raise ConfigException(f"there is no {path}, and this is no pod")
-        load_incluster_config(client_configuration=configuration)
-        return "default"
-    if context and not merged.config["contexts"].get_with_name(context, safe=True):
-        raise ConfigException(f"there is no context {context} in {path}")
-    await load_kube_config(config_file=path, context=context, client_configuration=configuration)
-    chosen = context or merged.config["current-context"]
-    found = merged.config["contexts"].get_with_name(chosen)["context"]
-    return str(found.safe_get("namespace") or "default")
 
 
 def _query(dry_run: bool) -> dict[str, str]:

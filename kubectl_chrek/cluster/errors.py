@@ -9,6 +9,10 @@ import aiohttp
 from kubectl_chrek.api.errors import ChrekError, ClusterError, ConflictError, NotFoundError, UsageError
 
 UNREACHABLE: Final = "check the kubeconfig, --context and the network"
+_HINTS: Final = {
+    401: "the kubeconfig's credentials are wrong or have expired",
+    403: "ask for the right with `kubectl auth can-i`",
+}
 
 
 def error_from_status(status: int, body: bytes) -> ChrekError:
@@ -20,18 +24,18 @@ def error_from_status(status: int, body: bytes) -> ChrekError:
         reason, message = str(status), body[:200].decode(errors="replace").strip()
     line = f"Error from server ({reason}): {message}"
     match status:
+        case 404 if not body.lstrip().startswith(b"{"):
+            # Where no kind is served the answer is plain text.
+            line = "Error from server (NotFound): the server could not find the requested resource"
+            return NotFoundError(line, hint="a definition is not installed here: see `kubectl chrek doctor`")
         case 404:
             return NotFoundError(line)
         case 409:
             return ConflictError(line)
         case 400 | 422:
             return UsageError(line)
-        case 401:
-            return ClusterError(line, status=status, hint="the kubeconfig's credentials are wrong or have expired")
-        case 403:
-            return ClusterError(line, status=status, hint="ask for the right with `kubectl auth can-i`")
         case _:
-            return ClusterError(line, status=status)
+            return ClusterError(line, status=status, hint=_HINTS.get(status, ""))
 
 
 def unreachable(server: str, error: BaseException) -> ClusterError:

@@ -37,10 +37,13 @@ class Resource:
 
 CHECKPOINTS: Final = Resource(names.API_VERSION, names.CHECKPOINT_KIND, names.CHECKPOINT_PLURAL)
 GRAPHS: Final = Resource(names.API_VERSION, names.GRAPH_KIND, names.GRAPH_PLURAL)
+POLICIES: Final = Resource(names.API_VERSION, names.POLICY_KIND, names.POLICY_PLURAL)
+CHREK_NODES: Final = Resource(names.API_VERSION, names.NODE_KIND, names.NODE_PLURAL, namespaced=False)
 PODS: Final = Resource("v1", "Pod", "pods")
 EVENTS: Final = Resource("v1", "Event", "events")
 SECRETS: Final = Resource("v1", "Secret", "secrets")
 CONFIG_MAPS: Final = Resource("v1", "ConfigMap", "configmaps")
+CLAIMS: Final = Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 SERVICE_ACCOUNTS: Final = Resource("v1", "ServiceAccount", "serviceaccounts")
 NAMESPACES: Final = Resource("v1", "Namespace", "namespaces", namespaced=False)
 NODES: Final = Resource("v1", "Node", "nodes", namespaced=False)
@@ -48,4 +51,11 @@ JOBS: Final = Resource("batch/v1", "Job", "jobs")
 DEPLOYMENTS: Final = Resource("apps/v1", "Deployment", "deployments")
 REPLICA_SETS: Final = Resource("apps/v1", "ReplicaSet", "replicasets")
 LEASES: Final = Resource("coordination.k8s.io/v1", "Lease", "leases")
+CLUSTER_ROLES: Final = Resource("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False)
+MUTATING_WEBHOOKS: Final = Resource(
+    "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", namespaced=False
+)
+VALIDATING_WEBHOOKS: Final = Resource(
+    "admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", namespaced=False
+)
 CRDS: Final = Resource("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)

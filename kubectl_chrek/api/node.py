@@ -1,0 +1,109 @@
+"""ChrekNode as its readers see it: what one node's agent says of itself, its node and its store.
+
+Only the agent writes it, and only its status. One whose heartbeat is old tells of an agent that is gone.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pydantic import Field
+
+from kubectl_chrek.api.checkpoint import Metadata
+from kubectl_chrek.api.compatibility import Compatibility
+from kubectl_chrek.api.view import View
+
+HEARTBEAT_SECONDS: Final = 30.0
+"""How often an agent writes, if nothing else makes it."""
+STALE_SECONDS: Final = 120.0
+"""An agent that has been silent for longer is taken for gone."""
+OK: Final = "ok"
+WARN: Final = "warn"
+FAIL: Final = "fail"
+
+
+class AgentStatus(View):
+    """`status.agent`."""
+
+    version: str = ""
+    pod: str = ""
+    started_at: datetime | None = None
+    heartbeat_at: datetime | None = None
+
+
+class StoreStatus(View):
+    """`status.store`: where artifacts are kept, in bytes. None: not known."""
+
+    type: str = ""
+    location: str = ""
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+    logical_bytes: int | None = None
+    """Of all artifacts, as if none shared anything."""
+    stored_bytes: int | None = None
+    reclaimable_bytes: int | None = None
+    artifacts: int = 0
+
+
+class CacheStatus(View):
+    """`status.cache`: the node's own copies of chunks."""
+
+    bytes: int = 0
+    quota_bytes: int = 0
+    hashes: list[str] = Field(default_factory=list)
+
+
+class Operation(View):
+    """A capture or restore under way. `bytes_total` 0: not known."""
+
+    kind: str
+    namespace: str = ""
+    checkpoint: str = ""
+    pod: str = ""
+    step: str = ""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    started_at: datetime | None = None
+
+
+class NodeCheck(View):
+    """One finding of the agent about its node; `fix` says what to do about it, empty when it is ok."""
+
+    name: str
+    verdict: str = OK
+    message: str = ""
+    fix: str = ""
+
+
+class NodeStatus(View):
+    """`status`, all of it the agent's."""
+
+    agent: AgentStatus = Field(default_factory=AgentStatus)
+    platform: Compatibility = Field(default_factory=Compatibility)
+    store: StoreStatus = Field(default_factory=StoreStatus)
+    cache: CacheStatus = Field(default_factory=CacheStatus)
+    operations: list[Operation] = Field(default_factory=list)
+    checks: list[NodeCheck] = Field(default_factory=list)
+
+
+class ChrekNode(View):
+    """A node with an agent; it has the name of its Node."""
+
+    metadata: Metadata
+    status: NodeStatus = Field(default_factory=NodeStatus)
+
+    def alive(self, now: datetime) -> bool:
+        """Its agent has been heard of lately."""
+        heard = self.status.agent.heartbeat_at
+        return heard is not None and now - heard < timedelta(seconds=STALE_SECONDS)
+
+    @property
+    def verdict(self) -> str:
+        """The worst of its checks."""
+        found = {check.verdict for check in self.status.checks}
+        return next((verdict for verdict in (FAIL, WARN) if verdict in found), OK)
+
+
+def read_node(body: Mapping[str, Any]) -> ChrekNode:
+    """The view over a raw object from the API server."""
+    return ChrekNode.model_validate(body)
