@@ -18,6 +18,8 @@ from kubectl_chrek.local.node import Node, NodeConfig
 from kubectl_chrek.local.programs import Program
 
 CRIU_ROOT: Final = "/opt/chrek/criu"
+WEBHOOKS: Final = ("--webhook-port", "0", "--webhook-url", "https://127.0.0.1")
+"""The operator runs on this machine, like the API server, and takes any port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +83,7 @@ class LocalCluster:
             server.logs, server.exec = node.logs, node.exec
             shared = ["--kubeconfig", str(server.kubeconfig), "--base-path", str(config.checkpoints)]
             operator = await stack.enter_async_context(
-                Program.run("chrek_operator", [*shared, "--namespace", "all"], config.logs / "operator.log")
+                Program.run("chrek_operator", [*shared, "--namespace", "all", *WEBHOOKS], config.logs / "operator.log")
             )
             own = ["--node", node_config.name, "--state", str(config.state / "agent"), "--criu-root", str(config.criu_root)]
             agent = await stack.enter_async_context(Program.run("chrek_agent", [*shared, *own], config.logs / "agent.log"))

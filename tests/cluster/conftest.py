@@ -118,7 +118,7 @@ async def install(kubeconfig):
             await connected.patch(CRDS, name, definition, type="apply")
             async with asyncio.timeout(KUBECTL_SECONDS):
                 async for event in connected.watch(CRDS, fields=f"metadata.name={name}"):
-                    conditions = event.object.get("status", {}).get("conditions", [])
+                    conditions = event.object.get("status", {}).get("conditions") or []
                     if any(item["type"] == "Established" and item["status"] == "True" for item in conditions):
                         break
 

@@ -183,6 +183,7 @@ async def test_scale_is_a_view_of_the_replicas(api, cluster, namespace):
     _, scale = await api("GET", path)
     assert (scale["kind"], scale["apiVersion"], scale["status"]["selector"]) == ("Scale", "autoscaling/v1", "app=d")
     scale["spec"]["replicas"] = 0
+    del scale["metadata"]["resourceVersion"]  # a controller may have written the status meanwhile
     assert (await api("PUT", path, scale))[0] == 200
     status, body = await api("PATCH", path, {"spec": {"replicas": 1}}, content_type="application/merge-patch+json")
     assert (status, body["spec"]["replicas"]) == (200, 1)

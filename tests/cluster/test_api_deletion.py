@@ -6,7 +6,7 @@ from contextlib import aclosing
 import pytest
 
 from kubectl_chrek.api.errors import ConflictError, NotFoundError, UsageError
-from kubectl_chrek.cluster.resources import CONFIG_MAPS, JOBS, NAMESPACES, PODS
+from kubectl_chrek.cluster.resources import CHECKPOINTS, CONFIG_MAPS, JOBS, NAMESPACES, PODS
 
 pytestmark = pytest.mark.cluster
 
@@ -87,7 +87,7 @@ async def test_no_finalizer_can_be_added_once_it_is_being_deleted(cluster):
 
 async def test_another_uid_is_a_conflict(cluster):
     body = await cluster.create(CONFIG_MAPS, config_map("one"))
-    with pytest.raises(ConflictError, match="Precondition failed: UID in precondition: other, UID in object meta"):
+    with pytest.raises(ConflictError, match=r"on ConfigMap \"one\": the UID in the precondition \(other\) does not match"):
         await cluster.delete(CONFIG_MAPS, "one", uid="other")
     await cluster.delete(CONFIG_MAPS, "one", uid=body["metadata"]["uid"])
 
@@ -96,6 +96,24 @@ async def test_dry_run_deletes_nothing(cluster):
     await cluster.create(CONFIG_MAPS, config_map("one"))
     await cluster.delete(CONFIG_MAPS, "one", dry_run=True)
     assert await cluster.get(CONFIG_MAPS, "one")
+
+
+async def test_options_in_the_body_are_all_that_count(api, cluster, namespace):
+    path = CONFIG_MAPS.path(namespace, "one")
+    await cluster.create(CONFIG_MAPS, config_map("one"))
+    assert (await api("DELETE", path, dryRun="All"))[0] == 200
+    assert (await api("DELETE", path, {"dryRun": ["All"]}))[0] == 200
+    assert (await api("DELETE", path, {"propagationPolicy": "Background"}, dryRun="All"))[0] == 200
+    assert (await api("GET", path))[0] == 404
+
+
+async def test_another_version_is_a_conflict(cluster, delete, checkpoint_body):
+    await cluster.create(CHECKPOINTS, checkpoint_body)
+    status, body = await delete(CHECKPOINTS, "one", preconditions={"resourceVersion": "1"})
+    assert (status, body["reason"]) == (409, "Conflict")
+    why = "the ResourceVersion in the precondition (1) does not match the ResourceVersion in record ("
+    assert body["message"].startswith(f'Operation cannot be fulfilled on DynamoCheckpoint.nvidia.com "one": {why}')
+    assert body["details"] == {"name": "one", "group": "nvidia.com", "kind": "DynamoCheckpoint"}
 
 
 async def test_what_an_owner_owned_goes_after_it(cluster, gone):

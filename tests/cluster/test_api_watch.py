@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
@@ -95,6 +96,8 @@ async def test_a_list_by_watch_ends_with_a_bookmark(cluster, watch):
 
 async def test_a_forgotten_version_has_expired(watch):
     events = await watch(version="1")
+    if not events and "CHREK_TEST_KUBECONFIG" in os.environ:
+        pytest.skip("this server has no past to forget yet")
     assert events[0]["type"] == "ERROR"
     assert (events[0]["object"]["code"], events[0]["object"]["reason"]) == (410, "Expired")
 

@@ -5,13 +5,17 @@ import json
 import os
 import signal
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 
-from kubectl_chrek.api.errors import NotFoundError, UsageError
-from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS, GRAPHS
+from kubectl_chrek.api.checkpoint import read_checkpoint
+from kubectl_chrek.api.errors import ConflictError, NotFoundError, UsageError
+from kubectl_chrek.cluster.resources import CHECKPOINTS, CHREK_NODES, EVENTS, GRAPHS
+from kubectl_chrek.ops.gc import mark_candidate
+from kubectl_chrek.ops.retention import Candidate
 
 pytestmark = pytest.mark.cluster
 
@@ -197,20 +201,78 @@ async def test_gc_waits_for_the_finalizer(start, chrek, cluster, make):
     await make("old", phase="Ready", metadata={"finalizers": ["nvidia.com/chrek-artifact"]})
     await make("new", phase="Creating")
     code, out, _ = await chrek("gc", "--all", "--dry-run=server")
-    assert (code, out.splitlines()[1:]) == (0, [out.splitlines()[1], "dynamocheckpoint.nvidia.com/old deleted (server dry run)"])
-    code, _, err = await chrek("gc", "old", "--yes", "--timeout=200ms")
+    assert (code, out.splitlines()[2:]) == (0, ["dynamocheckpoint.nvidia.com/old deletes in 60m (server dry run)"])
+    code, _, err = await chrek("gc", "old", "--yes", "--now", "--timeout=200ms")
     assert (code, "error: still there after 0.20s: old" in err) == (5, True)
-    assert (await chrek("gc", "old", "--yes"))[0] == 6
+    assert (await chrek("gc", "old", "--yes", "--now"))[0] == 6
     await cluster.patch(CHECKPOINTS, "old", {"metadata": {"finalizers": None}})
     assert (await chrek("gc", "old", "--yes"))[0] == 4
     await make("old", phase="Failed", metadata={"finalizers": ["nvidia.com/chrek-artifact"]})
-    running = await start("gc", "--failed", "--yes", "--wait=true")
+    running = await start("gc", "--failed", "--yes", "--now", "--wait=true")
     assert (await running.line()).startswith("NAME")
     assert (await running.line()).split()[:2] == ["old", "Failed"]
     assert await running.line() == "dynamocheckpoint.nvidia.com/old deleted"
     await cluster.patch(CHECKPOINTS, "old", {"metadata": {"finalizers": None}})
-    assert await running.end() == (0, "", "")
+    code, out, err = await running.end()
+    assert (code, out, err.splitlines()[1:]) == (0, "", [])
     assert [body["metadata"]["name"] for body in await cluster.list(CHECKPOINTS)] == ["new"]
+
+
+async def test_gc_marks_what_undelete_keeps(chrek, cluster, make):
+    await make("old", phase="Failed")
+    code, out, _ = await chrek("gc", "--failed", "--yes", "--grace=10m")
+    assert (code, out.splitlines()[-1]) == (0, "dynamocheckpoint.nvidia.com/old deletes in 10m")
+    assert "nvidia.com/chrek-delete-after" in (await cluster.get(CHECKPOINTS, "old"))["metadata"]["annotations"]
+    assert (await chrek("gc", "--failed", "--yes", "-v"))[2].startswith("dynamocheckpoint.nvidia.com/old is kept: deletes in ")
+    assert (await chrek("undelete", "old"))[:2] == (0, "dynamocheckpoint.nvidia.com/old undeleted\n")
+    assert "annotations" not in (await cluster.get(CHECKPOINTS, "old"))["metadata"]
+    candidate = Candidate(read_checkpoint(await cluster.get(CHECKPOINTS, "old")), "", 0)
+    await cluster.delete(CHECKPOINTS, "old")
+    await make("old", phase="Failed")
+    with pytest.raises(ConflictError, match="another object has its name"):
+        await mark_candidate(cluster, candidate, datetime.now(UTC))
+
+
+async def test_pin_then_gc(chrek, make):
+    await make("old", phase="Failed")
+    assert (await chrek("pin", "old", "--by", "alice", "--note", "demo"))[:2] == (0, "dynamocheckpoint.nvidia.com/old pinned\n")
+    code, out, err = await chrek("gc", "--failed", "--yes", "-v")
+    assert (code, out, err.splitlines()[0]) == (0, "", "dynamocheckpoint.nvidia.com/old is kept: pinned")
+    assert (await chrek("unpin", "old"))[:2] == (0, "dynamocheckpoint.nvidia.com/old unpinned\n")
+
+
+async def test_doctor_compat_df_and_version(chrek, cluster, make):
+    record = {"kernel": "6.12.0", "gpus": []}
+    await make("x", phase="Ready", artifact={"generation": "g", "bytes": 1 << 30, "compatibility": record})
+    code, out, _ = await chrek("doctor", "-o", "json")
+    findings = {each["name"]: each["verdict"] for each in json.loads(out)["findings"]}
+    assert (findings["server"], findings["crds"], findings["access"]) == ("ok", "ok", "ok")
+    node = {"apiVersion": "nvidia.com/v1alpha1", "kind": "ChrekNode", "metadata": {"name": f"n-{cluster.namespace}"}}
+    await cluster.create(CHREK_NODES, node, "")
+    heard = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    status = {"agent": {"version": "9.9", "heartbeatAt": heard}, "platform": {"kernel": "6.1.0"}}
+    await cluster.patch(CHREK_NODES, node["metadata"]["name"], {"status": status}, "", subresource="status")
+    try:
+        answers = json.loads((await chrek("compat", "x", "-o", "json"))[1])["checkpoints"][0]["nodes"]
+        assert [each["verdict"] for each in answers if each["node"] == node["metadata"]["name"]] == ["fail"]
+        _, out, err = await chrek("version", "--server")
+        assert f"Agent Version: v9.9 on {node['metadata']['name']}" in out
+        assert "warning: the agents on " in err
+    finally:
+        await cluster.delete(CHREK_NODES, node["metadata"]["name"], "")
+    assert (await chrek("df"))[1].splitlines()[1].split()[1:4] == ["m", "1", "0"]
+
+
+async def test_verify_in_the_cluster(start, cluster, make):
+    await make("x", phase="Ready", artifact={"generation": "g", "bytes": 4})
+    running = await start("verify", "x")
+    async for event in cluster.watch(CHECKPOINTS):
+        nonce = event.object and event.object["metadata"].get("annotations", {}).get("nvidia.com/chrek-verify")
+        if nonce:
+            break
+    answer = {"nonce": nonce, "result": "ok", "bytes": 4, "seconds": 0.5}
+    await cluster.patch(CHECKPOINTS, "x", {"status": {"verification": answer}}, subresource="status")
+    assert (await running.end())[:2] == (0, "dynamocheckpoint.nvidia.com/x verified: 4 in 0.50s, 0.00 GB/s\n")
 
 
 async def test_ls_watches_until_it_is_interrupted(start, cluster, make):
@@ -235,6 +297,42 @@ async def test_kubectl_finds_the_plugin(kubectl_command):
         env=environment | {"PATH": f"{folder}:{environment['PATH']}"},
     )
     assert await Running(process).end_of_output() == f"{QWEN}  Qwen/Qwen3-0.6B\n"
+
+
+@pytest.fixture
+def plugin(kubectl_command):
+    """The real kubectl, which finds the plugin and its completion in PATH."""
+    (kubectl, *_), environment = kubectl_command
+    folder = Path(sys.executable).parent
+    path = f"{folder}:{environment['PATH']}"
+
+    async def run(*words, first=""):
+        pipe = asyncio.subprocess.PIPE
+        given = environment | {"PATH": f"{first}:{path}"}
+        process = await asyncio.create_subprocess_exec(kubectl, *words, stdout=pipe, stderr=pipe, env=given)
+        return await Running(process).end()
+
+    return run
+
+
+async def test_kubectl_passes_flags_on(plugin, make, namespace, cluster_config):
+    await make("one")
+    context = yaml.safe_load(cluster_config.read_text())["current-context"]
+    name = "dynamocheckpoint.nvidia.com/one\n"
+    assert (await plugin("chrek", "ls", "--context", context, "-n", namespace, "-o", "name"))[:2] == (0, name)
+    assert (await plugin("chrek", "-n", namespace, "ls", "-o=name"))[:2] == (0, name)
+    code, out, _ = await plugin("chrek", "ls", "-A", "--no-headers")
+    assert (code, [namespace, "one"] in [line.split()[:2] for line in out.splitlines()]) == (0, True)
+    assert (await plugin("chrek", "ls", "nope", "-n", namespace))[0] == 4
+
+
+async def test_kubectl_completes_names(plugin, chrek, make, namespace, tmp_path):
+    await make("one-checkpoint")
+    assert (await chrek("completion", "install", "--dir", str(tmp_path)))[0] == 0
+    code, out, _ = await plugin("__complete", "chrek", "describe", "-n", namespace, "on", first=tmp_path)
+    assert (code, out.splitlines()) == (0, ["one-checkpoint\tm", ":4"])
+    code, out, _ = await plugin("__complete", "chrek", "und", first=tmp_path)
+    assert out.splitlines()[0].startswith("undelete\t")
 
 
 async def test_version_of_the_server(chrek):

@@ -1,11 +1,12 @@
 """One request, once its path and query have been read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from kubectl_chrek.local.apiserver.failures import bad_request
 from kubectl_chrek.local.apiserver.kinds import Kind
+from kubectl_chrek.local.apiserver.objects import Body
 
 _TRUE: Final = ("true", "1", "")
 
@@ -22,14 +23,13 @@ class Call:
     accept: str = "application/json"
     warnings: list[str] = field(default_factory=list)
     """Texts that go back as Warning headers."""
+    amend: Callable[[Body], Body] | None = None
+    """What mutating webhooks make of the body, once its defaults are filled in."""
 
     @property
     def dry_run(self) -> bool:
-        """Whether nothing must be written. Raises ApiError (400) for a value other than All."""
-        found = self.query.get("dryRun", "")
-        if found not in ("", "All"):
-            raise bad_request(f'dryRun: Unsupported value: "{found}": supported values: "All"')
-        return bool(found)
+        """Whether nothing must be written."""
+        return bool(self.query.get("dryRun"))
 
     @property
     def validation(self) -> str:

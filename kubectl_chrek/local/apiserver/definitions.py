@@ -18,20 +18,24 @@ def fill_definition(body: Body) -> None:
 
 
 def begin_definition(body: Body) -> None:
-    """What a new definition says once it is served, in place."""
+    """What a new definition says before its names are looked at, in place."""
+    stored = [version["name"] for version in body["spec"]["versions"] if version.get("storage")]
+    body["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
+
+
+def accept_definition(body: Body) -> None:
+    """What a definition says once it is served, in place."""
     since = timestamp()
 
     def condition(kind: str, reason: str, message: str) -> Body:
         return {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since}
 
-    spec = body["spec"]
-    body["status"] = {
+    body["status"] |= {
         "conditions": [
             condition("NamesAccepted", "NoConflicts", "no conflicts found"),
             condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
         ],
-        "acceptedNames": dict(spec["names"]),
-        "storedVersions": [version["name"] for version in spec["versions"] if version.get("storage")],
+        "acceptedNames": dict(body["spec"]["names"]),
     }
 
 

@@ -6,14 +6,18 @@ from typing import Any, Final
 
 from kubectl_chrek.local.apiserver.call import Call
 from kubectl_chrek.local.apiserver.engine import Engine, finished
-from kubectl_chrek.local.apiserver.failures import bad_request, conflict
+from kubectl_chrek.local.apiserver.failures import unmet
 from kubectl_chrek.local.apiserver.kinds import CUSTOM_RESOURCES, JOBS, NAMESPACES, PODS
 from kubectl_chrek.local.apiserver.objects import Body, clone, dig, timestamp
 
 FOREGROUND: Final = "foregroundDeletion"
 ORPHAN: Final = "orphan"
 CLEANUP: Final = "customresourcecleanup.apiextensions.k8s.io"
-_FINALIZERS: Final[Mapping[str, str]] = {"Foreground": FOREGROUND, "Orphan": ORPHAN, "Background": ""}
+_PRECONDITIONS: Final = (
+    ("uid", "UID", "might have been deleted and then recreated"),
+    ("resourceVersion", "ResourceVersion", "might have been modified"),
+)
+_FINALIZERS: Final[Mapping[str, str]] = {"Foreground": FOREGROUND, "Orphan": ORPHAN, "Background": "", "nil": ""}
 
 
 def delete(engine: Engine, call: Call, options: Mapping[str, Any]) -> tuple[Body, bool]:
@@ -35,11 +39,11 @@ def delete(engine: Engine, call: Call, options: Mapping[str, Any]) -> tuple[Body
 
 
 def _precondition(call: Call, options: Mapping[str, Any], old: Body) -> None:
-    for key, label in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+    for key, label, hint in _PRECONDITIONS:
         wanted, found = dig(options, "preconditions", key), old["metadata"][key]
         if wanted and wanted != found:
-            why = f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {found}"
-            raise conflict(call.kind, call.name, why)
+            why = f"the {label} in the precondition ({wanted}) does not match the {label} in record ({found}). The object {hint}"
+            raise unmet(call.kind, call.name, why)
 
 
 def _finalize(call: Call, options: Mapping[str, Any], metadata: Body) -> None:
@@ -49,8 +53,6 @@ def _finalize(call: Call, options: Mapping[str, Any], metadata: Body) -> None:
         policy = "Orphan" if options["orphanDependents"] else "Background"
     if policy is None:
         policy = "Orphan" if call.kind.resource == JOBS.resource else ""
-    if policy and policy not in _FINALIZERS:
-        raise bad_request(f'propagationPolicy: Unsupported value: "{policy}"')
     finalizers = list(metadata.get("finalizers") or [])
     if policy:
         finalizers = [item for item in finalizers if item not in (FOREGROUND, ORPHAN)]

@@ -8,6 +8,8 @@ from kubectl_chrek.local.apiserver.registry import Registry
 from kubectl_chrek.local.apiserver.schemas import openapi
 
 _JSON: Final = "application/json"
+_INDEX: Final = "text/plain; charset=utf-8"
+"""The index of OpenAPI documents is JSON, but the API server says otherwise."""
 _VERSION: Final[Body] = {
     "major": "1",
     "minor": "33",
@@ -28,14 +30,14 @@ def document(registry: Registry, path: str, accept: str) -> tuple[Body, str] | N
         return _VERSION, _JSON
     if parts in (["api"], ["apis"]) and discovery.wants_aggregated(accept):
         return discovery.aggregated(registry, core=parts == ["api"]), discovery.AGGREGATED
+    if parts == ["openapi", "v3"]:
+        return openapi.index(registry), _INDEX
     found = _openapi(registry, parts[2:]) if parts[:2] == ["openapi", "v3"] else _discovery(registry, parts)
     return (found, _JSON) if found else None
 
 
 def _openapi(registry: Registry, parts: list[str]) -> Body | None:
     match parts:
-        case []:
-            return openapi.index(registry)
         case ["api", version] if version in registry.versions()[""]:
             return openapi.document(registry, "", version)
         case ["apis", group, version] if version in registry.versions().get(group, ()):

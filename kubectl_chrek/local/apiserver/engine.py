@@ -3,16 +3,20 @@
 import secrets
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from kubectl_chrek.local.apiserver.builtins import strategy
 from kubectl_chrek.local.apiserver.call import Call
+from kubectl_chrek.local.apiserver.definitions import accept_definition
 from kubectl_chrek.local.apiserver.failures import (
+    ApiError,
     Flaw,
     already_exists,
     bad_request,
     conflict,
     forbidden,
+    invalid,
     not_found,
     refused,
     rejected,
@@ -51,7 +55,7 @@ class Engine:
         _envelope(call, body)
         metadata = body["metadata"]
         if metadata.get("resourceVersion"):
-            raise bad_request("resourceVersion should not be set on objects to be created")
+            raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = metadata["generateName"][:58] + "".join(secrets.choice(_SUFFIX) for _ in range(5))
         for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink"):
@@ -100,6 +104,10 @@ class Engine:
         stored = self.store.put(kind.resource, body)
         if kind.resource == CUSTOM_RESOURCES.resource:
             self.registry.define(stored)
+            if not stored["status"]["conditions"]:
+                accepted = clone(stored)
+                accept_definition(accepted)
+                self.store.put(kind.resource, accepted)
         return stored
 
     def _room(self, call: Call, name: str) -> None:
@@ -119,16 +127,16 @@ class Engine:
             raise refused(call.kind, name, why, cause)
 
     def _precondition(self, call: Call, new: Body, old: Body, conditional: bool) -> None:
-        wanted, found = new["metadata"].get("resourceVersion"), old["metadata"]["resourceVersion"]
-        if not wanted and conditional and (call.kind.custom or call.kind.resource in _CONDITIONAL):
-            flaw = Flaw("metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update")
-            raise rejected(call.kind, call.name, [flaw])
-        if wanted and wanted != found:
-            raise conflict(call.kind, call.name)
         uid, is_uid = new["metadata"].get("uid"), old["metadata"]["uid"]
         if uid and uid != is_uid:
             why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {is_uid}"
             raise conflict(call.kind, call.name, why)
+        wanted, found = new["metadata"].get("resourceVersion") or "0", old["metadata"]["resourceVersion"]
+        if wanted == "0" and conditional and (call.kind.custom or call.kind.resource in _CONDITIONAL):
+            flaw = Flaw("metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update")
+            raise rejected(replace(call.kind, kind=call.kind.plural), call.name, [flaw])
+        if wanted not in ("0", found):
+            raise conflict(call.kind, call.name)
 
     def _settle(self, call: Call, new: Body, old: Body | None) -> None:
         """Prunes, fills in and validates a body, in place."""
@@ -142,6 +150,15 @@ class Engine:
         if flaws:
             raise rejected(kind, new["metadata"].get("name") or "", flaws)
         hooks.fill(new)
+        if call.amend is not None:
+            amended = call.amend(new)
+            new.clear()
+            new.update(amended)
+            _unknown(call, decode(kind, new))
+            if kind.schema is not None:
+                prune(kind.schema, new)
+                fill(kind.schema, new)
+            hooks.fill(new)
         flaws = hooks.check(new, old)
         if kind.schema is not None:
             flaws += validate(kind.schema, without(new, "metadata"), without(old, "metadata") if old else None)
@@ -167,12 +184,12 @@ def _envelope(call: Call, body: Any) -> None:
     kind = call.kind
     if not isinstance(body, dict) or not isinstance(body.setdefault("metadata", {}), dict):
         raise bad_request(f"the object provided is unrecognized (must be of type {kind.kind})")
-    for key, wanted in (("kind", kind.kind), ("apiVersion", kind.api_version)):
-        if body.setdefault(key, wanted) != wanted:
-            raise bad_request(f"the {key} in the data ({body[key]}) does not match the expected {key} ({wanted})")
+    _typed(kind, body)
     _unknown(call, decode(kind, body))
     metadata = body["metadata"]
-    if call.name and metadata.setdefault("name", call.name) != call.name:
+    if call.name and not metadata.get("name"):
+        raise bad_request(f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided")
+    if call.name and metadata["name"] != call.name:
         raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({call.name})")
     if not kind.namespaced:
         metadata.pop("namespace", None)
@@ -180,6 +197,22 @@ def _envelope(call: Call, body: Any) -> None:
         raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
     else:
         metadata["namespace"] = call.namespace
+
+
+def _typed(kind: Kind, body: Body) -> None:
+    """Checks kind and apiVersion; only of a built-in kind may a body leave them out."""
+    if kind.custom and not body.get("kind"):
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind.kind}): Object 'Kind' is missing")
+    found = body.setdefault("kind", kind.kind)
+    version = body.setdefault("apiVersion", "" if kind.custom else kind.api_version)
+    if version != kind.api_version:
+        wanted = f"the expected API version ({kind.api_version})"
+        raise bad_request(f"the API version in the data ({version}) does not match {wanted}")
+    if found != kind.kind and kind.custom:
+        flaw = invalid("kind", found, f"must be {kind.kind}")
+        raise rejected(replace(kind, kind=found), body["metadata"].get("name") or "", [flaw])
+    if found != kind.kind:
+        raise bad_request(f'{found} in version "{kind.version}" cannot be handled as a {kind.kind}')
 
 
 def _keep(call: Call, new: Body, old: Body) -> Body:
@@ -222,7 +255,7 @@ def _finalizers(new: Body, old: Body) -> list[Flaw]:
 def _unknown(call: Call, paths: list[str]) -> None:
     if not paths or call.validation == "Ignore":
         return
-    texts = [f'unknown field "{path}"' for path in paths]
+    texts = [f'unknown field "{path}"' for path in sorted(paths)]
     if call.validation == "Strict":
         kind = call.kind
         why = f"strict decoding error: {', '.join(texts)}"

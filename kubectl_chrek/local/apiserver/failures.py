@@ -9,7 +9,7 @@ from kubectl_chrek.local.apiserver.objects import Body
 
 
 class ApiError(Exception):
-    """A refusal; `status` is the Status object that goes to the client."""
+    """A refusal; `status` is the Status object that goes to the client. Some refusals have no reason."""
 
     def __init__(self, code: int, reason: str, message: str, details: Body | None = None) -> None:
         super().__init__(message)
@@ -20,11 +20,11 @@ class ApiError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": message,
-            "reason": reason,
+            **({"reason": reason} if reason else {}),
             "code": code,
         }
         if details:
-            self.status["details"] = details
+            self.status["details"] = {key: value for key, value in details.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +99,24 @@ def conflict(kind: Kind, name: str, why: str = "") -> ApiError:
     return ApiError(409, "Conflict", message, _details(kind, name))
 
 
+def unmet(kind: Kind, name: str, why: str) -> ApiError:
+    """409 for a deletion whose precondition does not hold; unlike a conflict of writes it names the kind."""
+    details = {"name": name, "group": kind.group, "kind": kind.kind}
+    return ApiError(409, "Conflict", f'Operation cannot be fulfilled on {kind.title} "{name}": {why}', details)
+
+
 def rejected(kind: Kind, name: str, flaws: Sequence[Flaw]) -> ApiError:
     """422 with one cause for each flaw."""
     texts = [str(flaw) for flaw in flaws]
     listed = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     causes = [{"reason": flaw.reason, "message": flaw.message, "field": flaw.path} for flaw in flaws]
-    title = f"{kind.kind}.{kind.group}" if kind.group else kind.kind
     details = {"name": name, "group": kind.group, "kind": kind.kind, "causes": causes}
-    return ApiError(422, "Invalid", f'{title} "{name}" is invalid: {listed}', details)
+    return ApiError(422, "Invalid", f'{kind.title} "{name}" is invalid: {listed}', details)
+
+
+def invalid_options(kind: str, flaws: Sequence[Flaw]) -> ApiError:
+    """422 for the options of a request, such as CreateOptions."""
+    return rejected(Kind("meta.k8s.io", "v1", kind, ""), "", flaws)
 
 
 def bad_request(message: str) -> ApiError:
@@ -135,6 +145,13 @@ def unknown_path() -> ApiError:
     return ApiError(404, "NotFound", "the server could not find the requested resource")
 
 
+class UnknownPageError(ApiError):
+    """404 for a path of a group or version that is not served; its answer is plain text."""
+
+    def __init__(self) -> None:
+        super().__init__(404, "NotFound", "404 page not found")
+
+
 def unsupported_media_type(accepted: Sequence[str]) -> ApiError:
     """415 for a body in a format that the path does not take."""
     listed = ", ".join(accepted)
@@ -143,4 +160,4 @@ def unsupported_media_type(accepted: Sequence[str]) -> ApiError:
 
 
 def _details(kind: Kind, name: str) -> dict[str, Any]:
-    return {"name": name, "group": kind.group, "kind": kind.plural} if kind.group else {"name": name, "kind": kind.plural}
+    return {"name": name, "group": kind.group, "kind": kind.plural}

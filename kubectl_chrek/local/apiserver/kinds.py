@@ -51,6 +51,11 @@ class Kind:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
+    def title(self) -> str:
+        """`Pod`, `Job.batch`: the kind in messages."""
+        return f"{self.kind}.{self.group}" if self.group else self.kind
+
+    @property
     def one(self) -> str:
         """The singular name."""
         return self.singular or self.kind.lower()
@@ -118,6 +123,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
     _kind("batch/v1", "CronJob", "cronjobs", "cj", sub="status", categories=_ALL, generations=True),
     JOBS,
     _kind("coordination.k8s.io/v1", "Lease", "leases"),
+    _kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", "netpol", generations=True),
     _kind("rbac.authorization.k8s.io/v1", "ClusterRole", "clusterroles", namespaced=False),
     _kind("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False),
     _kind("rbac.authorization.k8s.io/v1", "Role", "roles"),

@@ -108,10 +108,11 @@ def _finalizers(finalizers: list[str]) -> Iterator[Flaw]:
 
 
 def _owners(owners: list[Body]) -> Iterator[Flaw]:
-    for index, owner in enumerate(owners):
+    for owner in owners:
         for key in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(key):
-                yield invalid(f"metadata.ownerReferences[{index}].{key}", "", "must not be empty")
+                rule = "version must not be empty" if key == "apiVersion" else "must not be empty"
+                yield invalid(f"metadata.ownerReferences.{key}", "", rule)
     if sum(1 for owner in owners if owner.get("controller")) > 1:
         rule = "Only one reference can have Controller set to true"
         yield invalid("metadata.ownerReferences", "", rule)

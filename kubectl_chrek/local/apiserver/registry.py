@@ -43,6 +43,10 @@ class Registry:
                 versions.append(kind.version)
         return found
 
+    def built_in(self, group: str, version: str) -> bool:
+        """Whether a group's version is the server's own, and not a definition's."""
+        return any((kind.group, kind.version) == (group, version) for kind in BUILT_IN)
+
     def define(self, definition: Body) -> None:
         """Serves what a CustomResourceDefinition describes, in place of what it described before."""
         self.forget(definition)

@@ -3,7 +3,7 @@
 from kubectl_chrek.local.apiserver.kinds import Kind
 from kubectl_chrek.local.apiserver.objects import Body, dig, timestamp
 
-_USER = {"username": "chrek-local", "groups": ["system:masters", "system:authenticated"]}
+USER = {"username": "chrek-local", "groups": ["system:masters", "system:authenticated"]}
 
 
 def review(kind: Kind, body: Body, token: str) -> Body:
@@ -12,10 +12,10 @@ def review(kind: Kind, body: Body, token: str) -> Body:
     answer["metadata"] = {"creationTimestamp": timestamp()} | (body.get("metadata") or {})
     match kind.kind:
         case "SelfSubjectReview":
-            answer["status"] = {"userInfo": _USER}
+            answer["status"] = {"userInfo": USER}
         case "TokenReview":
             known = dig(body, "spec", "token") == token
-            answer["status"] = {"authenticated": True, "user": _USER} if known else {"authenticated": False}
+            answer["status"] = {"authenticated": True, "user": USER} if known else {"authenticated": False}
         case "SelfSubjectRulesReview":
             every = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
             answer["status"] = {"resourceRules": [every], "nonResourceRules": [], "incomplete": False}

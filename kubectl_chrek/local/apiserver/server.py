@@ -18,7 +18,7 @@ from kubectl_chrek.local.apiserver.collector import Collector
 from kubectl_chrek.local.apiserver.documents import document
 from kubectl_chrek.local.apiserver.engine import Engine
 from kubectl_chrek.local.apiserver.execution import ExecSource, run_command
-from kubectl_chrek.local.apiserver.failures import ApiError, unknown_path
+from kubectl_chrek.local.apiserver.failures import ApiError, UnknownPageError
 from kubectl_chrek.local.apiserver.kinds import CUSTOM_RESOURCES, NAMESPACES, PODS
 from kubectl_chrek.local.apiserver.kubeconfig import write_kubeconfig
 from kubectl_chrek.local.apiserver.logs import LogSource, read_log
@@ -110,7 +110,7 @@ class ApiServer:
                 return _json(200, *found)
             return await self._resource(request)
         except ApiError as error:
-            return _json(error.code, error.status)
+            return _refusal(error)
         except (web.HTTPException, ConnectionError):
             raise
         except Exception:
@@ -120,7 +120,7 @@ class ApiServer:
     async def _resource(self, request: web.Request) -> web.StreamResponse:
         place = parse(request.path)
         if place is None:
-            raise unknown_path()
+            raise UnknownPageError
         call = self._resources.call(place, dict(request.query), request.headers.get("Accept", ""))
         if request.method == "GET" and call.flag("watch") and not call.subresource:
             return await _stream(request, _lines(self._resources.watch(call)), "application/json")
@@ -161,6 +161,12 @@ async def _stream(
 async def _lines(events: AsyncIterator[Body]) -> AsyncIterator[bytes]:
     async for event in events:
         yield json.dumps(event, separators=(",", ":")).encode() + b"\n"
+
+
+def _refusal(error: ApiError) -> web.Response:
+    if isinstance(error, UnknownPageError):
+        return web.Response(status=error.code, text=f"{error}\n")
+    return _json(error.code, error.status)
 
 
 def _json(status: int, body: Body, content_type: str = "application/json") -> web.Response:

@@ -110,6 +110,4 @@ def _start(call: Call) -> tuple[int, str]:
     text, initial = call.query.get("resourceVersion", ""), call.query.get("sendInitialEvents", "")
     if initial == "true" and call.query.get("resourceVersionMatch") != "NotOlderThan":
         raise bad_request("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-    if text and not text.isdecimal():
-        raise bad_request(f'invalid resource version "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
     return (0 if initial == "true" else int(text or 0)), initial

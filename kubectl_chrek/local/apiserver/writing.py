@@ -7,13 +7,27 @@ from typing import Any, Final
 from kubectl_chrek.local.apiserver.call import Call
 from kubectl_chrek.local.apiserver.deletion import delete
 from kubectl_chrek.local.apiserver.engine import Engine
-from kubectl_chrek.local.apiserver.failures import bad_request, conflict, invalid, rejected, required, unsupported_media_type
+from kubectl_chrek.local.apiserver.failures import (
+    ApiError,
+    bad_request,
+    conflict,
+    invalid,
+    invalid_options,
+    not_found,
+    rejected,
+    required,
+    unsupported_media_type,
+)
+from kubectl_chrek.local.apiserver.kinds import Kind
 from kubectl_chrek.local.apiserver.objects import Body, clone, dig, timestamp
 from kubectl_chrek.local.apiserver.patching import json_patch, merge_patch, strategic_patch
 from kubectl_chrek.local.apiserver.patching.apply import apply
 from kubectl_chrek.local.apiserver.patching.fields import shape_of
+from kubectl_chrek.local.apiserver.schemas.shape import prune
+from kubectl_chrek.local.apiserver.schemas.types import decode
 from kubectl_chrek.local.apiserver.store import Change
 
+_SCALE: Final = Kind("autoscaling", "v1", "Scale", "")
 _APPLY: Final = "application/apply-patch+yaml"
 _STRATEGIC: Final = "application/strategic-merge-patch+json"
 _PATCHES: Final[dict[str, Callable[[Any, Any], Any]]] = {
@@ -44,7 +58,7 @@ class Writer:
         scale = change(read_scale(self._engine.get(call)))
         replicas = dig(scale, "spec", "replicas") or 0
         if not isinstance(replicas, int) or replicas < 0:
-            raise rejected(call.kind, call.name, [invalid("spec.replicas", replicas, "must be greater than or equal to 0")])
+            raise rejected(_SCALE, call.name, [invalid("spec.replicas", replicas, "must be greater than or equal to 0")])
         version = scale["metadata"].get("resourceVersion")
         if version and version != self._engine.get(call)["metadata"]["resourceVersion"]:
             raise conflict(call.kind, call.name)
@@ -81,13 +95,16 @@ class Writer:
 
     def _apply(self, call: Call, applied: Any) -> tuple[Body, bool]:
         manager = call.query.get("fieldManager", "")
-        if not isinstance(applied, dict) or not applied.get("kind") or not applied.get("apiVersion"):
-            raise bad_request("an applied configuration needs apiVersion and kind")
         if not manager:
-            raise bad_request('PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch')
+            raise invalid_options("PatchOptions", [required("fieldManager", "is required for apply patch")])
+        if not isinstance(applied, dict) or not applied.get("kind") or not applied.get("apiVersion"):
+            raise bad_request("invalid object type: /, Kind=")
         if dig(applied, "metadata", "managedFields"):
             raise bad_request("metadata.managedFields must be nil")
+        _refuse_unknown(call, applied)
         live = self._engine.store.get(call.kind.resource, call.namespace, call.name)
+        if live is None and call.subresource:
+            raise not_found(call.kind, call.name)
         if live is None:
             body = clone(applied)
             body.setdefault("metadata", {}).setdefault("name", call.name)
@@ -112,13 +129,24 @@ class Writer:
             self._applied.pop(change.object["metadata"]["uid"], None)
 
 
+def _refuse_unknown(call: Call, applied: Body) -> None:
+    """Of what is applied, unlike of what is created, a field that the schema does not know is refused in every mode."""
+    body, kind = clone(applied), call.kind
+    body.setdefault("metadata", {})
+    unknown = [*decode(kind, body), *(prune(kind.schema, body) if kind.schema is not None else [])]
+    if unknown:
+        about = f"({body['metadata'].get('namespace', '')}/{call.name}; {kind.group}/{kind.version}, Kind={kind.kind})"
+        raise ApiError(500, "", f"failed to create typed patch object {about}: .{min(unknown)}: field not declared in schema")
+
+
 def read_scale(body: Body) -> Body:
     """A workload's Scale."""
     metadata = {key: body["metadata"].get(key) for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")}
     labels = dig(body, "spec", "selector", "matchLabels") or {}
     status: Body = {"replicas": dig(body, "status", "replicas") or 0}
     status["selector"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-    spec = {"replicas": body["spec"].get("replicas", 1)}
+    replicas = body["spec"].get("replicas", 1)
+    spec = {"replicas": replicas} if replicas else {}
     return {"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}
 
 

@@ -1,5 +1,6 @@
 """Pods as the node runs them: what a container finds, how it ends, what the API says of it."""
 
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -192,9 +193,11 @@ async def test_deletion_asks_first_and_kills_after_the_grace_period(machine):
         ["sh", "-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"],
         terminationGracePeriodSeconds=1000,
     )
-    await machine.run("deaf", ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"])
+    await machine.run("deaf", ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 0.05; done"])
     for name in ("polite", "deaf"):
-        await machine.phase(name, "Running")
+        pod = await machine.phase(name, "Running")
+        async with aclosing(machine.node.logs("default", pod, "main", follow=True)) as pieces:
+            assert await anext(pieces) == b"up\n"  # A signal that came before its trap would be lost, for it is PID 1.
         await machine.cluster.delete(PODS, name)
         await machine.gone(name)
     reasons = {event["reason"] for event in await machine.cluster.list(EVENTS)}

@@ -112,8 +112,6 @@ def check_lease(new: Body, _old: Body | None) -> list[Flaw]:
         flaws.append(invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
     if transitions is not None and transitions < 0:
         flaws.append(invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0"))
-    if spec.get("holderIdentity") == "":
-        flaws.append(invalid("spec.holderIdentity", "", "must not be empty"))
     return flaws
 
 

@@ -1,9 +1,11 @@
 """Job and CronJob."""
 
+from typing import Any
+
 from kubectl_chrek.local.apiserver.builtins.podchecks import check_template
 from kubectl_chrek.local.apiserver.builtins.poddefaults import fill_template
 from kubectl_chrek.local.apiserver.failures import Flaw, invalid, required
-from kubectl_chrek.local.apiserver.objects import Body, dig
+from kubectl_chrek.local.apiserver.objects import Body, clone, dig
 
 _UID = "controller-uid"
 _NAME = "job-name"
@@ -21,7 +23,7 @@ def fill_job(body: Body) -> None:
     spec.setdefault("backoffLimit", 6)
     spec.setdefault("completionMode", "NonIndexed")
     spec.setdefault("suspend", False)
-    spec.setdefault("podReplacementPolicy", "TerminatingOrFailed")
+    spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")
     fill_template(body)
     labels = dig(spec, "template", "metadata", "labels")
     if labels and not body["metadata"].get("labels"):
@@ -60,11 +62,24 @@ def check_job(new: Body, old: Body | None) -> list[Flaw]:
             flaws.append(invalid(f"spec.{key}", value, "must be greater than or equal to 0"))
     if old is not None and not flaws:
         for key in ("template", "selector", "completionMode", "podFailurePolicy"):
-            if spec.get(key) != old["spec"].get(key) and not old["spec"].get("suspend"):
+            if _fixed(spec, key) != _fixed(old["spec"], key):
                 flaws.append(invalid(f"spec.{key}", "", "field is immutable"))
         if spec.get("completions") != old["spec"].get("completions"):
             flaws.append(invalid("spec.completions", spec.get("completions"), "field is immutable"))
     return flaws
+
+
+def _fixed(spec: Body, key: str) -> Any:
+    """What of a field of a Job's spec can never change; where its pods go can, while it is suspended."""
+    value = spec.get(key)
+    if key != "template" or not spec.get("suspend"):
+        return value
+    template = clone(value or {})
+    for name in ("labels", "annotations"):
+        template.get("metadata", {}).pop(name, None)
+    for name in ("nodeSelector", "affinity", "tolerations", "schedulingGates"):
+        template.get("spec", {}).pop(name, None)
+    return template
 
 
 def fill_cron_job(body: Body) -> None:

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from kubectl_chrek.local.apiserver.builtins.poddefaults import containers
+from kubectl_chrek.local.apiserver.builtins.resourcechecks import check_resources
 from kubectl_chrek.local.apiserver.failures import Flaw, duplicate, forbidden, invalid, required, unsupported
 from kubectl_chrek.local.apiserver.names import LABEL_RULE, is_label
 from kubectl_chrek.local.apiserver.objects import Body, clone
 
-_ENV: Final = re.compile(r"^[^=\x00-\x1f\x7f-\x9f]+$")
+_ENV: Final = re.compile(r"^[ -<>-~]+$")
+_ENV_RULE: Final = "a valid environment variable name must consist only of printable ASCII characters other than '='"
 _IMMUTABLE: Final = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -43,8 +45,10 @@ def check_spec(spec: Any, path: str) -> Iterator[Flaw]:
         yield unsupported(f"{path}.restartPolicy", spec["restartPolicy"], ("Always", "OnFailure", "Never"))
     volumes: set[str] = set()
     for index, volume in enumerate(spec.get("volumes") or []):
-        here = f"{path}.volumes[{index}].name"
-        yield from _name(volume.get("name"), here, volumes)
+        here = f"{path}.volumes[{index}]"
+        yield from _name(volume.get("name"), f"{here}.name", volumes)
+        for source in [key for key in volume if key != "name"][1:]:
+            yield forbidden(f"{here}.{source}", "may not specify more than 1 volume type")
     seen: set[str] = set()
     for where, container in containers(spec):
         yield from _container(container, f"{path}.{where}", seen, volumes)
@@ -73,8 +77,11 @@ def _container(container: Body, path: str, seen: set[str], volumes: set[str]) ->
     yield from _mounts(container, path, volumes)
     for index, port in enumerate(container.get("ports") or []):
         number = port.get("containerPort")
-        if not isinstance(number, int) or not 0 < number < 65536:
+        if not number:
+            yield required(f"{path}.ports[{index}].containerPort")
+        elif not 0 < number < 65536:
             yield invalid(f"{path}.ports[{index}].containerPort", number, "must be between 1 and 65535, inclusive")
+    yield from check_resources(container["resources"], f"{path}.resources")
     yield from _probes(container, path)
 
 
@@ -84,16 +91,20 @@ def _environment(container: Body, path: str) -> Iterator[Flaw]:
         if not variable.get("name"):
             yield required(f"{here}.name")
         elif not _ENV.match(variable["name"]):
-            yield invalid(f"{here}.name", variable["name"], "a valid environment variable name must consist of printable ASCII")
+            yield invalid(f"{here}.name", variable["name"], _ENV_RULE)
         if variable.get("value") and variable.get("valueFrom"):
             yield invalid(f"{here}.valueFrom", "", "may not be specified when `value` is not empty")
 
 
 def _mounts(container: Body, path: str, volumes: set[str]) -> Iterator[Flaw]:
+    places: set[str] = set()
     for index, mount in enumerate(container.get("volumeMounts") or []):
         here = f"{path}.volumeMounts[{index}]"
         if not mount.get("mountPath"):
             yield required(f"{here}.mountPath")
+        elif mount["mountPath"] in places:
+            yield invalid(f"{here}.mountPath", mount["mountPath"], "must be unique")
+        places.add(mount.get("mountPath", ""))
         if not mount.get("name"):
             yield required(f"{here}.name")
         elif mount["name"] not in volumes:
@@ -111,6 +122,8 @@ def _probes(container: Body, path: str) -> Iterator[Flaw]:
             yield required(here, "must specify a handler type")
         elif len(handlers) > 1:
             yield forbidden(f"{here}.{handlers[1]}", "may not specify more than 1 handler type")
+        elif handlers == ["exec"] and not probe["exec"].get("command"):
+            yield required(f"{here}.exec.command")
         if field != "readinessProbe" and probe["successThreshold"] != 1:
             yield invalid(f"{here}.successThreshold", probe["successThreshold"], "must be 1")
 

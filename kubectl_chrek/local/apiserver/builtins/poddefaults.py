@@ -36,6 +36,9 @@ def fill_spec(spec: Body) -> None:
         spec["serviceAccount"] = spec["serviceAccountName"]
     for _, container in containers(spec):
         _fill_container(container)
+        if spec.get("hostNetwork"):
+            for port in container.get("ports") or []:
+                port.setdefault("hostPort", port.get("containerPort"))
     for volume in spec.get("volumes") or []:
         _fill_volume(volume)
 
@@ -60,12 +63,16 @@ def begin_pod(body: Body) -> None:
     spec["serviceAccount"] = name
     spec.setdefault("priority", 0)
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    present = {toleration.get("key") for toleration in spec.get("tolerations") or []}
+    present = {toleration.get("key") for toleration in spec.get("tolerations") or [] if _tolerates_eviction(toleration)}
     for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
-        if key not in present:
+        if key not in present and None not in present:
             toleration = {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
             spec["tolerations"] = [*(spec.get("tolerations") or []), toleration]
     body["status"] = {"phase": "Pending", "qosClass": _quality(spec)}
+
+
+def _tolerates_eviction(toleration: Body) -> bool:
+    return toleration.get("effect", "NoExecute") == "NoExecute" and ("key" in toleration or toleration.get("operator") == "Exists")
 
 
 def _quality(spec: Body) -> str:
@@ -98,9 +105,15 @@ def _fill_container(container: Body) -> None:
     for handler in (container.get("lifecycle") or {}).values():
         _fill_handler(handler)
     for variable in container.get("env") or []:
-        reference = (variable.get("valueFrom") or {}).get("fieldRef")
-        if reference:
-            reference.setdefault("apiVersion", "v1")
+        _fill_reference(variable.get("valueFrom") or {})
+
+
+def _fill_reference(source: Body) -> None:
+    """Defaults of what names a field of the pod or a resource of a container."""
+    if source.get("fieldRef"):
+        source["fieldRef"].setdefault("apiVersion", "v1")
+    if source.get("resourceFieldRef"):
+        source["resourceFieldRef"].setdefault("divisor", "0")
 
 
 def _fill_probe(probe: Body) -> None:
@@ -123,5 +136,15 @@ def _fill_volume(volume: Body) -> None:
     for source in _MODES:
         if isinstance(volume.get(source), dict):
             volume[source].setdefault("defaultMode", 0o644)
+            for part in (volume[source], *(volume[source].get("sources") or [])):
+                _fill_source(part)
     if isinstance(volume.get("hostPath"), dict):
         volume["hostPath"].setdefault("type", "")
+
+
+def _fill_source(source: Body) -> None:
+    """Defaults of a volume's source, or of one part of a projected one."""
+    for item in (source.get("downwardAPI") or source).get("items") or []:
+        _fill_reference(item)
+    if isinstance(source.get("serviceAccountToken"), dict):
+        source["serviceAccountToken"].setdefault("expirationSeconds", 3600)

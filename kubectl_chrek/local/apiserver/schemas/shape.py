@@ -15,18 +15,17 @@ def prune(schema: Schema, body: dict[str, Any]) -> list[str]:
 
 
 def fill(schema: Schema, value: Any) -> None:
-    """Fills in the schema's defaults, in place, wherever the parent is there."""
+    """Fills in the schema's defaults, in place, wherever the parent is there; drops nulls that are not allowed."""
     if isinstance(value, dict):
-        for key, field in schema.get("properties", {}).items():
-            missing = key not in value or (value[key] is None and not field.get("nullable"))
-            if missing and "default" in field:
+        properties, additional = schema.get("properties", {}), schema.get("additionalProperties")
+        others = dict.fromkeys(value.keys() - properties.keys(), additional) if isinstance(additional, Mapping) else {}
+        for key, field in {**properties, **others}.items():
+            if value.get(key) is None and not field.get("nullable"):
+                value.pop(key, None)
+            if key not in value and "default" in field:
                 value[key] = copy.deepcopy(field["default"])
             if key in value:
                 fill(field, value[key])
-        additional = schema.get("additionalProperties")
-        if isinstance(additional, Mapping):
-            for key in value.keys() - schema.get("properties", {}).keys():
-                fill(additional, value[key])
     elif isinstance(value, list) and "items" in schema:
         for item in value:
             fill(schema["items"], item)

@@ -8,11 +8,11 @@ from kubectl_chrek.local.apiserver.failures import bad_request
 from kubectl_chrek.local.apiserver.kinds import Kind
 from kubectl_chrek.local.apiserver.objects import Body, moment
 from kubectl_chrek.local.apiserver.schemas.messages import ANYTHING, Field, fields, known
+from kubectl_chrek.local.apiserver.schemas.quantities import canonical
 
 _MICRO: Final = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d\d:\d\d)$")
 _QUANTITY: Final = re.compile(r"^[+-]?(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?$")
-
-
+_QUANTITY_RULE: Final = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 _OR_BOOL: Final = {"JSONSchemaPropsOrBool": "JSONSchemaProps"}
 
 
@@ -92,7 +92,7 @@ def _single(message: str, field: Field, value: Any, path: str, unknown: list[str
     if field.type in _TESTS:
         name, test = _TESTS[field.type]
         _expect(test(value), message, path, value, name)
-        return str(value) if field.type == "q" else value
+        return canonical(value) if field.type == "q" else value
     if field.type in _OR_BOOL and isinstance(value, bool):
         return value
     _expect(isinstance(value, dict), message, path, value, field.type)
@@ -107,7 +107,7 @@ def _expect(holds: bool, message: str, path: str, value: Any, wanted: str) -> No
         layout = "2006-01-02T15:04:05.000000Z07:00" if wanted == "v1.MicroTime" else "2006-01-02T15:04:05Z07:00"
         raise _MistypedError(f'parsing time "{value}" as "{layout}": cannot parse')
     if isinstance(value, str) and wanted == "resource.Quantity":
-        raise _MistypedError(f"quantities must match the regular expression '{_QUANTITY.pattern}'")
+        raise _MistypedError(f"quantities must match the regular expression '{_QUANTITY_RULE}'")
     found = {str: "string", bool: "bool", dict: "object", list: "array", type(None): "null"}.get(type(value), "number")
     plain = re.sub(r"\[[^\]]*\]", "", path)
     raise _MistypedError(f"json: cannot unmarshal {found} into Go struct field {message}.{plain} of type {wanted}")

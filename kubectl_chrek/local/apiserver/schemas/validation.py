@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kubectl_chrek.local.apiserver.failures import Flaw, invalid, quote, required, too_many, unsupported
@@ -19,12 +19,23 @@ _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     "number": (int, float),
 }
 _MISSING: Final = object()
+_BLOCKING: Final = frozenset(
+    ("FieldValueRequired", "FieldValueTypeInvalid", "FieldValueNotSupported", "FieldValueTooLong", "FieldValueTooMany")
+)
+_UNCHECKED: Final = (
+    "Invalid value: null: some validation rules were not checked because the object was invalid; "
+    "correct the existing errors to complete validation"
+)
 
 
 def validate(schema: Schema, value: Any, old: Any = None, path: str = "") -> list[Flaw]:
     """All that is wrong with a value; `old` is the value it replaces, None if there is none."""
     flaws = list(_shape(schema, value, path))
-    return flaws or list(_rules(schema, value, old, path))
+    if not flaws:
+        return list(_rules(schema, value, old, path))
+    if any(flaw.reason in _BLOCKING for flaw in flaws) and _has_rules(schema):
+        flaws.append(Flaw("<nil>", "FieldValueInvalid", _UNCHECKED))
+    return flaws
 
 
 def _shape(schema: Schema, value: Any, path: str) -> Iterator[Flaw]:
@@ -75,7 +86,9 @@ def _is(wanted: str, value: Any) -> bool:
 
 def _mistyped(path: str, wanted: str, value: Any) -> Flaw:
     found = "null" if value is None else next((name for name in _TYPES if _is(name, value)), "object")
-    return invalid(path, found, f"{path} in body must be of type {wanted}: {quote(found)}")
+    return Flaw(
+        path, "FieldValueTypeInvalid", f"Invalid value: {quote(found)}: {path} in body must be of type {wanted}: {quote(found)}"
+    )
 
 
 def _object(schema: Schema, value: dict[str, Any], path: str) -> Iterator[Flaw]:
@@ -106,7 +119,8 @@ def _array(schema: Schema, value: list[Any], path: str) -> Iterator[Flaw]:
         if schema.get("x-kubernetes-list-type") == "set":
             identity = item
         if identity is not _MISSING and identity in seen:
-            yield Flaw(here, "FieldValueDuplicate", f"Duplicate value: {json.dumps(identity)}")
+            shown = json.dumps(identity, separators=(",", ":"))
+            yield Flaw(here, "FieldValueDuplicate", f"Duplicate value: {shown}")
         seen.append(identity)
 
 
@@ -142,10 +156,16 @@ def _rules(schema: Schema, value: Any, old: Any, path: str) -> Iterator[Flaw]:
             yield invalid(path, "object", rule.get("message") or f"failed rule: {rule['rule']}")
     if isinstance(value, dict):
         for key, field, item in _children(schema, value):
-            yield from _rules(field, item, old.get(key) if isinstance(old, dict) else None, _join(path, key))
+            here = _join(path, key) if key in schema.get("properties", {}) else f"{path}[{key}]"
+            yield from _rules(field, item, old.get(key) if isinstance(old, dict) else None, here)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _rules(schema.get("items", {}), item, None, f"{path}[{index}]")
+
+
+def _has_rules(schema: Schema) -> bool:
+    parts = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    return bool(schema.get("x-kubernetes-validations")) or any(_has_rules(part) for part in parts if isinstance(part, Mapping))
 
 
 def _children(schema: Schema, value: dict[str, Any]) -> Iterator[tuple[str, Schema, Any]]:
