@@ -3,19 +3,28 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, Final
 
+from chrek_agent import upkeep
 from chrek_agent.capture import Capture
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import running_id
 from chrek_agent.criu.runner import Criu
 from chrek_agent.deletion import delete_artifact, is_due
+from chrek_agent.gate import Gate
+from chrek_agent.health import serve
+from chrek_agent.instruments import Instruments
+from chrek_agent.metrics import Metrics
+from chrek_agent.node import NodeWriter
+from chrek_agent.operations import Operations
 from chrek_agent.report import Reporter
 from chrek_agent.restore import Restore
 from chrek_agent.sources import Sources, is_ready
-from chrek_agent.store.directory import DirectoryStore
+from chrek_agent.store.store import Store
 from chrek_agent.targets import Targets
+from chrek_agent.verification import Verifier, is_asked
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.cluster import Cluster, Resource
@@ -36,23 +45,37 @@ class Agent:
         reporter = Reporter(cluster, config.node)
         self._config = config
         self._cluster = cluster
-        self._store = DirectoryStore(config.base_path)
-        self._sources = Sources(config, cluster, Capture(config, criu, self._store), self._store, reporter)
-        self._targets = Targets(config, cluster, Restore(config, criu, self._store), reporter)
+        self._store = store = Store.at(config.base_path)
+        self._instruments = instruments = Instruments(Operations(), Metrics(config.node))
+        self._sources = Sources(config, cluster, Capture(config, criu, store), store, reporter, instruments)
+        self._targets = Targets(config, cluster, Restore(config, criu, store), reporter, Gate(criu), instruments)
+        self._verifier = Verifier(cluster, store, reporter, instruments.metrics, config.node)
+        self._node = NodeWriter(config, cluster, criu, store, instruments)
+        self._unseen = {"source pods", "target pods", "checkpoints"}
 
     async def run(self) -> None:
-        """Runs until it is cancelled; what is under way is then undone."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._pods(f"{names.LABEL_SOURCE}=true", is_ready, self._sources.handle))
-            group.create_task(self._pods(f"{names.LABEL_RESTORE}=true", lambda _: True, self._targets.handle))
-            group.create_task(self._deletions())
+        """Runs until it is cancelled; what is under way is then undone. Raises UsageError: it cannot listen where it should."""
+        async with AsyncExitStack() as stack:
+            if self._config.listen:
+                await stack.enter_async_context(serve(self._config.listen, self._instruments.metrics, self._unready))
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            group.create_task(self._pods("source pods", f"{names.LABEL_SOURCE}=true", is_ready, self._sources.handle))
+            group.create_task(self._pods("target pods", f"{names.LABEL_RESTORE}=true", lambda _: True, self._targets.handle))
+            group.create_task(self._checkpoints())
+            group.create_task(self._node.run())
+            group.create_task(upkeep.run(self._store, self._config.upkeep_seconds))
 
-    async def _pods(self, labels: str, wanted: Callable[[Body], bool], handle: Handler) -> None:
+    def _unready(self) -> str:
+        """Why we cannot serve; empty when we can."""
+        unseen = ", ".join(sorted(self._unseen))
+        return f"the API server has not told of {unseen}" if unseen else self._node.trouble
+
+    async def _pods(self, what: str, labels: str, wanted: Callable[[Body], bool], handle: Handler) -> None:
         """Handles each worker container once, as soon as it runs and its pod is wanted."""
         seen: dict[str, str] = {}
         fields = f"spec.nodeName={self._config.node}"
         async with _tasks() as start:
-            async for kind, pod in self._watch(PODS, labels=labels, fields=fields):
+            async for kind, pod in self._watch(what, PODS, labels=labels, fields=fields):
                 uid = pod["metadata"]["uid"]
                 if kind == "DELETED":
                     seen.pop(uid, None)
@@ -62,21 +85,31 @@ class Agent:
                     seen[uid] = identifier
                     start(handle(pod))
 
-    async def _deletions(self) -> None:
+    async def _checkpoints(self) -> None:
+        """Deletes and verifies artifacts, as the checkpoints ask for it."""
         async with _tasks() as start:
-            async for kind, body in self._watch(CHECKPOINTS):
-                if kind != "DELETED" and is_due(body):
+            async for kind, body in self._watch("checkpoints", CHECKPOINTS):
+                if kind == "DELETED":
+                    self._node.stale()
+                elif is_due(body):
                     start(delete_artifact(self._cluster, self._store, body))
+                elif is_asked(body, datetime.now(UTC)):
+                    start(self._verifier.handle(body))
 
-    async def _watch(self, resource: Resource, *, labels: str = "", fields: str = "") -> AsyncIterator[tuple[str, Body]]:
+    async def _watch(self, what: str, resource: Resource, *, labels: str = "", fields: str = "") -> AsyncIterator[tuple[str, Body]]:
         """Changes for ever: an API server that is away is waited for."""
         while True:
             try:
                 async for event in self._cluster.watch(resource, self._config.namespace, labels=labels, fields=fields):
-                    if event.type != "SYNCED":
+                    if event.type == "SYNCED":
+                        self._unseen.discard(what)
+                        self._instruments.metrics.watching(what, connected=True)
+                    else:
                         yield event.type, event.object
             except ChrekError as error:
-                LOG.warning("watch of %s: %s; trying again", resource.plural, error)
+                self._unseen.add(what)
+                self._instruments.metrics.watching(what, connected=False)
+                LOG.warning("watch of %s: %s; trying again", what, error)
                 await asyncio.sleep(RETRY_SECONDS)
 
 

@@ -3,26 +3,35 @@
 import asyncio
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from chrek_agent import inspect, processes, rootfs
+from chrek_agent import affinity, facts, inspect, processes, rootfs
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import Container
+from chrek_agent.criu.connections import settle_sockets
 from chrek_agent.criu.runner import Criu
+from chrek_agent.cuda import frozen as cuda
 from chrek_agent.errors import CaptureError
 from chrek_agent.journal import Record
-from chrek_agent.store.digest import digest_tree
-from chrek_agent.store.directory import DirectoryStore, new_generation
-from chrek_agent.store.manifest import IMAGES, ROOTFS, SHM, Manifest, Owner, Source
+from chrek_agent.memory.take import Take
+from chrek_agent.store.model import IMAGES, ROOTFS, SHM, Fields, Manifest, Owner, Source
+from chrek_agent.store.store import Store, new_generation
+from chrek_agent.store.writer import ArtifactWriter
+from chrek_agent.thaw import thaw
 from chrek_agent.timing import Phases, boot_now
-from kubectl_chrek.api.checkpoint import Checkpoint
+from kubectl_chrek.api.checkpoint import CapturedProcess, Checkpoint
+from kubectl_chrek.api.compatibility import Compatibility
 
 Report = Callable[[str, int, int], None]
-"""Called with the step, bytes done and bytes expected (0: not known)."""
+"""Called with the step, bytes done and bytes expected (0: not known); from any thread."""
+
+# Phases that are no steps of their own in the journal.
+_STEPS: Final = {"plain": "dump", "gpu": "inspect"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +41,20 @@ class Captured:
     manifest: Manifest
     digest: str
     seconds: float
+    compatibility: Compatibility = field(default_factory=Compatibility)
+    processes: list[CapturedProcess] = field(default_factory=list)
+    moved: dict[str, int] = field(default_factory=dict)
+    """Bytes by phase, of those that move any."""
 
 
 class Capture:
     """Captures workers of one node."""
 
-    def __init__(self, config: AgentConfig, criu: Criu, store: DirectoryStore) -> None:
+    def __init__(self, config: AgentConfig, criu: Criu, store: Store) -> None:
         self._config = config
         self._criu = criu
         self._store = store
+        self._gpus = cuda.Gpus()
 
     async def run(
         self,
@@ -67,75 +81,86 @@ class Capture:
         Raises:
             CaptureError: With the reason.
         """
-        phases = Phases()
+        phases = Phases(lambda phase: entry.step(_STEPS.get(phase, phase)), self._config.capture_limits)
         generation = new_generation(datetime.now(UTC))
         with phases.phase("inspect"):
-            worker = inspect.find_worker(container)
+            worker = await asyncio.to_thread(inspect.find_worker, container)
             pipes = inspect.pipes(container)
             upper = rootfs.upper_directory(container)
             mounts = rootfs.mount_points(container)
             criu_version = await self._criu.version()
-        staging = await self._stage(generation)
+            record = await asyncio.to_thread(facts.of_source, criu_version, container, pod, worker)
+            tree = facts.tree(worker)
+        expected = _resident(worker)
+        writer: ArtifactWriter | None = None
+        stack = AsyncExitStack()
         try:
-            entry.staged(staging)
-            expected = _resident(worker)
-            with phases.phase("dump"):
-                await self._dump(container, worker[0].inner, staging, entry.criu_started, report, expected)
+            with phases.phase("gpu") if self._gpus.present else nullcontext():
+                frozen = await stack.enter_async_context(self._gpus.frozen_gpu(worker, partial(thaw, container.init)))
+            writer = await self._take(container, worker, generation, entry, phases, report, expected)
+            worker = inspect.worker_tree(container)  # As it was frozen: it may have had other processes before.
+            staging = writer.staging
+            await asyncio.to_thread(affinity.save, container, worker, staging / IMAGES / affinity.FILE)
+            cuda.save(frozen, staging / IMAGES / cuda.FILE)
+            await asyncio.to_thread(settle_sockets, staging / IMAGES, keep_inner=self._config.keep_connections)
             report("root file system", expected, expected)
             with phases.phase("rootfs"):
                 deleted = await asyncio.to_thread(rootfs.pack_upper, upper, staging / ROOTFS, mounts)
                 await asyncio.to_thread(rootfs.pack_shm, container, staging / SHM)
-            report("digests", expected, expected)
-            with phases.phase("digest"):
-                files = await asyncio.to_thread(digest_tree, staging)
-            manifest = Manifest(
-                identity_hash=checkpoint.hash,
-                identity=checkpoint.identity.to_spec(),
-                generation=generation,
-                created_at=datetime.now(UTC),
-                owner=Owner(namespace=checkpoint.metadata.namespace, name=checkpoint.metadata.name, uid=checkpoint.metadata.uid),
-                source=self._source(pod, container, worker, pipes),
-                platform=inspect.platform_facts(criu_version),
-                deleted=deleted,
-                files=files,
-                cold_start_seconds=round(cold_start, 3),
-                phases=phases.summary(),
-            )
             report("commit", expected, expected)
             with phases.phase("commit"):
-                digest = await asyncio.to_thread(self._store.commit, staging, manifest)
+                await asyncio.to_thread(_add_files, writer)
+                source = self._source(pod, container, worker, pipes)
+                fields = _fields(checkpoint, source, record, deleted, round(cold_start, 3), phases.summary())
+                manifest, digest = await asyncio.to_thread(writer.commit, fields)
             report("verify", expected, expected)
             with phases.phase("verify"):
                 await asyncio.to_thread(self._store.verify, manifest.identity_hash, generation, digest)
         except BaseException as error:
-            processes.resume(container.init)
-            await asyncio.to_thread(self._abandon, checkpoint.hash, generation, staging)
+            thaw(container.init)
+            await asyncio.to_thread(self._abandon, checkpoint.hash, generation, writer)
             if isinstance(error, OSError):
                 raise CaptureError(f"the store or the node refused: {error.strerror or error}") from error
             raise
-        summary = phases.summary()
-        return Captured(manifest.model_copy(update={"phases": summary}), digest, round(phases.total, 3))
-
-    async def _stage(self, generation: str) -> Path:
-        try:
-            return await asyncio.to_thread(self._store.stage, generation)
-        except OSError as error:
-            raise CaptureError(f"the store {self._store.base} cannot be written: {error.strerror or error}") from error
-
-    async def _dump(
-        self, container: Container, worker: int, staging: Path, started: Callable[[int], None], report: Report, expected: int
-    ) -> None:
-        work = self._config.work / staging.name
-        work.mkdir(parents=True, mode=0o700)
-        ticker = asyncio.create_task(_watch_size(staging / IMAGES, report, expected))
-        try:
-            seconds = self._config.dump_seconds
-            await self._criu.dump(container, worker, staging / IMAGES, work, seconds=seconds, started=started)
         finally:
-            ticker.cancel()
-            with suppress(asyncio.CancelledError):
-                await ticker
+            await stack.aclose()
+        summary = phases.summary()
+        return Captured(manifest.model_copy(update={"phases": summary}), digest, round(phases.total, 3), record, tree, phases.bytes)
+
+    async def _take(
+        self,
+        container: Container,
+        worker: list[processes.Process],
+        generation: str,
+        entry: Record,
+        phases: Phases,
+        report: Report,
+        expected: int,
+    ) -> ArtifactWriter:
+        """Dumps the worker; its memory is then in the store, all else in the writer's staging."""
+        work = self._config.work / generation
+        entry.staged(work)
+        work.mkdir(parents=True, mode=0o700)
+
+        def begin() -> ArtifactWriter:
+            entry.step("stage")
+            entry.staged(self._store.scratch / generation)
+            return self._store.begin(generation)
+
+        take = Take(
+            criu=self._criu,
+            container=container,
+            root=worker[0].inner,
+            work=work,
+            seconds=self._config.dump_seconds,
+            started=entry.criu_started,
+            resident=expected,
+            progress=lambda done: report("memory", min(done, expected), expected),
+        )
+        report("dump", 0, expected)
+        writer = await take.run(begin, phases)
         shutil.rmtree(work, ignore_errors=True)
+        return writer
 
     def _source(
         self, pod: Mapping[str, Any], container: Container, worker: list[processes.Process], pipes: dict[int, str]
@@ -153,22 +178,35 @@ class Capture:
             pipes=pipes,
         )
 
-    def _abandon(self, identity_hash: str, generation: str, staging: Path) -> None:
+    def _abandon(self, identity_hash: str, generation: str, writer: ArtifactWriter | None) -> None:
         """Removes what a failed capture left, committed or not."""
-        self._store.discard(staging)
-        with suppress(OSError):
-            self._store.delete(identity_hash, {generation})
+        if writer is not None:
+            writer.abandon()
+            with suppress(OSError):
+                self._store.delete(identity_hash, {generation})
 
 
-async def _watch_size(images: Path, report: Report, expected: int) -> None:
-    """Reports how much CRIU has written, twice a second."""
-    while True:
-        report("dump", min(_size(images), expected), expected)
-        await asyncio.sleep(0.5)
+def _fields(
+    checkpoint: Checkpoint, source: Source, record: Compatibility, deleted: list[str], cold_start: float, phases: dict[str, float]
+) -> Fields:
+    metadata = checkpoint.metadata
+    return Fields(
+        identity_hash=checkpoint.hash,
+        identity=checkpoint.identity.to_spec(),
+        created_at=datetime.now(UTC),
+        owner=Owner(namespace=metadata.namespace, name=metadata.name, uid=metadata.uid),
+        source=source,
+        compatibility=record.model_dump(mode="json", by_alias=True, exclude_none=True),
+        deleted=deleted,
+        cold_start_seconds=cold_start,
+        phases=phases,
+    )
 
 
-def _size(images: Path) -> int:
-    return sum(path.stat().st_size for path in images.iterdir())
+def _add_files(writer: ArtifactWriter) -> None:
+    """Everything in the staging directory becomes part of the artifact."""
+    for path in sorted(path for path in writer.staging.rglob("*") if path.is_file()):
+        writer.add_file(str(path.relative_to(writer.staging)), path)
 
 
 def _resident(worker: list[processes.Process]) -> int:
@@ -187,7 +225,7 @@ def _all_ids(worker: list[processes.Process]) -> set[int]:
     found: set[int] = set()
     for process in worker:
         found.add(process.inner)
-        for task in Path(f"/proc/{process.pid}/task").iterdir():
+        for task in Path(f"/proc/{process.pid}/task").glob("[0-9]*"):
             with suppress(OSError):
                 for line in (task / "status").read_text().splitlines():
                     if line.startswith("NSpid:"):

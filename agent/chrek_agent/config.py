@@ -1,7 +1,18 @@
 """Where the agent finds things on its node. All paths are absolute."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+# Seconds that each phase may take; CRIU's own runs have limits of their own below.
+CAPTURE_LIMITS: Final = MappingProxyType(
+    {"inspect": 60.0, "gpu": 300.0, "memory": 1800.0, "rootfs": 600.0, "commit": 1800.0, "verify": 1800.0}
+)
+RESTORE_LIMITS: Final = MappingProxyType(
+    {"verify": 120.0, "skeleton": 300.0, "rootfs": 120.0, "fill": 600.0, "gpu": 300.0, "resume": 30.0}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +30,20 @@ class AgentConfig:
     restore_seconds: float = 600.0
     ready_seconds: float = 60.0
     """How long a verified capture waits for the operator's Ready before the source is let go all the same."""
+    capture_limits: Mapping[str, float] = field(default_factory=lambda: CAPTURE_LIMITS)
+    restore_limits: Mapping[str, float] = field(default_factory=lambda: RESTORE_LIMITS)
+    attempt_seconds: float = 900.0
+    """How long a restore may take in all before its pod starts cold."""
+    early_seconds: float = 10.0
+    """A restored worker that ends sooner counts as a failed restore."""
+    retry_seconds: float = 3600.0
+    """How long an artifact that failed on this node is not tried here again."""
+    upkeep_seconds: float = 1800.0
+    """About how often the store is swept and repacked."""
+    listen: str = ""
+    """`host:port` of metrics and health; empty: none."""
+    keep_connections: bool = True
+    """TCP connections over loopback between the captured processes go on after a restore; all others end in any case."""
     namespace: str = ""
     """Empty: all namespaces."""
 
@@ -26,6 +51,11 @@ class AgentConfig:
     def journal(self) -> Path:
         """One file for each operation under way."""
         return self.state / "journal"
+
+    @property
+    def attempts(self) -> Path:
+        """Restores that failed on this node."""
+        return self.state / "failed.json"
 
     @property
     def work(self) -> Path:

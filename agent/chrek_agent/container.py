@@ -1,11 +1,13 @@
 """From a pod's status to its container's processes on this node, whatever runtime made it.
 
-The container's ID names a directory in cgroupfs (cgroupfs driver: `<id>`, systemd driver: `<runtime>-<id>.scope`, v1 and v2
-alike); its processes name everything else. No runtime is asked.
+The container's ID names a directory in cgroupfs, v1 and v2 alike: `<id>` or `crio-<id>` with the cgroupfs driver,
+`<runtime>-<id>.scope` with the systemd driver, `<slice>:cri-containerd:<id>` where only the kubelet uses that. The container's
+processes name everything else. No runtime is asked.
 """
 
 import contextlib
 import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,13 @@ class Container:
     def root(self) -> Path:
         """Its root file system, seen from here. Its links may point anywhere: enter it by chroot before following any."""
         return processes.PROC / str(self.init) / "root"
+
+    def has_system_v(self) -> bool:
+        """Its IPC namespace holds System V shared memory, semaphores or message queues."""
+        files = [f"/proc/sysvipc/{kind}" for kind in ("shm", "sem", "msg")]
+        command = ["nsenter", "-t", str(self.init), "-i", "cat", *files]
+        listing = subprocess.run(command, capture_output=True, check=False).stdout
+        return listing.count(b"\n") > len(files)  # Each begins with the names of its columns.
 
     def running(self) -> bool:
         """Its PID 1 is still the one we found."""
@@ -89,8 +98,8 @@ def _find_cgroup(identifier: str, root: Path) -> tuple[Path, Path] | None:
         for parent, directories, _ in os.walk(top):
             for name in directories:
                 # CRI-O's monitor has a scope of its own beside the container's.
-                scope = name.endswith(f"-{identifier}.scope") and not name.startswith("crio-conmon-")
-                if name == identifier or scope:
+                ours = name.endswith((f"-{identifier}.scope", f"-{identifier}", f":{identifier}"))
+                if name == identifier or (ours and not name.startswith("crio-conmon-")):
                     return top, Path(parent, name)
         return None
     return None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from chrek_agent.errors import ArtifactError
-from chrek_agent.store.directory import DirectoryStore
+from chrek_agent.store.store import Store
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
 from kubectl_chrek.api.errors import ConflictError, IdentityError, NotFoundError, UsageError
@@ -22,7 +22,7 @@ def is_due(body: Mapping[str, Any]) -> bool:
     return bool(metadata.get("deletionTimestamp")) and names.FINALIZER in (metadata.get("finalizers") or [])
 
 
-def _delete(store: DirectoryStore, checkpoint: Checkpoint) -> int:
+def _delete(store: Store, checkpoint: Checkpoint) -> int:
     """Deletes what is the checkpoint's own, however damaged: two checkpoints of one identity share a directory."""
     try:
         identity_hash = checkpoint.hash
@@ -35,12 +35,15 @@ def _delete(store: DirectoryStore, checkpoint: Checkpoint) -> int:
     return store.delete(identity_hash, generations)
 
 
-async def delete_artifact(cluster: Cluster, store: DirectoryStore, body: Mapping[str, Any]) -> None:
-    """Deletes all artifacts of a checkpoint and releases it. Agents may race for it: the loser finds nothing to do."""
+async def delete_artifact(cluster: Cluster, store: Store, body: Mapping[str, Any]) -> None:
+    """Deletes all artifacts of a checkpoint, unless it says Retain, and releases it.
+
+    Agents may race for it: the loser finds nothing to do.
+    """
     checkpoint = read_checkpoint(body)
     metadata = checkpoint.metadata
     try:
-        count = await asyncio.to_thread(_delete, store, checkpoint)
+        count = 0 if checkpoint.retained else await asyncio.to_thread(_delete, store, checkpoint)
     except (ArtifactError, OSError) as error:
         LOG.warning("artifacts of checkpoint %s/%s could not be deleted: %s", metadata.namespace, metadata.name, error)
         return

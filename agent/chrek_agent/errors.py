@@ -3,14 +3,19 @@
 AgentError              one line for the status, the event and the worker's log
 |- CaptureError         the source goes on as if nothing had happened
 |- RestoreError         the target starts cold
+|  `- IncompatibleError the capture cannot run here; nothing was touched
+|- DeadlineError        a phase took longer than it may; as a failure of what it belongs to
 `- ArtifactError        what is stored is not what was captured; never used again
 """
 
 from kubectl_chrek.api.errors import ChrekError
+from kubectl_chrek.api.names import Cause
 
 
 class AgentError(ChrekError):
-    """One line for the status, the event and the worker's log."""
+    """One line for the status, the event and the worker's log; `cause` is the same for machines."""
+
+    cause: str = Cause.RESTORE_FAILED
 
 
 class CaptureError(AgentError):
@@ -20,6 +25,24 @@ class CaptureError(AgentError):
 class RestoreError(AgentError):
     """The worker could not be restored; its pod starts cold."""
 
+    def __init__(self, message: str, *, hint: str = "", cause: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.cause = cause or type(self).cause
+
+
+class IncompatibleError(RestoreError):
+    """The capture cannot run here; nothing was touched."""
+
+    cause = Cause.INCOMPATIBLE
+
+
+class DeadlineError(AgentError):
+    """A phase took longer than it may."""
+
+    cause = Cause.DEADLINE
+
 
 class ArtifactError(AgentError):
     """What is stored is not what was captured."""
+
+    cause = Cause.CORRUPT

@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,23 +18,37 @@ from typing import Final, Literal
 
 from chrek_agent import control, processes
 from chrek_agent.container import Container
+from chrek_agent.ending import end_half_restored
 from chrek_agent.errors import AgentError
+from chrek_agent.thaw import thaw, wake
 
 LOG: Final = logging.getLogger(__name__)
+
+Kind = Literal["capture", "restore"]
+
+STEPS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "capture": ("inspect", "stage", "dump", "memory", "rootfs", "commit", "verify", "publish", "release"),
+    "restore": ("skeleton", "rootfs", "criu", "fill", "resume", "wake"),
+}
+"""What an operation goes through, in order. An agent may be killed at any of them: the kill matrix of the tests is made from this,
+so a new step is put in here and nowhere else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One operation. PIDs are the host's; each stands with its start time, so that a number used again is not mistaken."""
 
-    kind: Literal["capture", "restore"]
+    kind: Kind
     agent: int
     agent_start: int
     container: str
     name: str
     init: int
     init_start: int
-    staging: str = ""
+    step: str = ""
+    """The step that has begun, one of STEPS; empty before the first."""
+    staging: tuple[str, ...] = ()
+    """Directories that are its own, to be removed if it does not end by itself."""
     group: int = 0
     """CRIU's process group, 0 before it runs."""
     group_start: int = 0
@@ -48,9 +62,15 @@ class Record:
         self._entry = entry
         self._write()
 
-    def staged(self, staging: Path) -> None:
-        """Notes where a capture is written."""
-        self._entry = replace(self._entry, staging=str(staging))
+    def step(self, name: str) -> None:
+        """Notes that a step begins. Raises ValueError for a name that is not among STEPS."""
+        STEPS[self._entry.kind].index(name)
+        self._entry = replace(self._entry, step=name)
+        self._write()
+
+    def staged(self, directory: Path) -> None:
+        """Notes a directory that the operation is about to make for itself."""
+        self._entry = replace(self._entry, staging=(*self._entry.staging, str(directory)))
         self._write()
 
     def criu_started(self, group: int) -> None:
@@ -66,9 +86,7 @@ class Record:
 
 
 @contextmanager
-def record(
-    directory: Path, kind: Literal["capture", "restore"], container: Container, staging: Path | None = None
-) -> Iterator[Record]:
+def record(directory: Path, kind: Kind, container: Container) -> Iterator[Record]:
     """Keeps an entry while the block runs; however it ends, its own clean-up has been done by then."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     me = processes.read_process(os.getpid())
@@ -99,7 +117,9 @@ def recover(directory: Path) -> int:
             continue
         if processes.is_same(entry.agent, entry.agent_start):
             continue
-        LOG.warning("undoing a %s of container %s: its agent died", entry.kind, entry.container[:12])
+        LOG.warning(
+            "undoing a %s of container %s at step %s: its agent died", entry.kind, entry.container[:12], entry.step or "none"
+        )
         undo(entry)
         path.unlink(missing_ok=True)
         count += 1
@@ -113,22 +133,21 @@ def undo(entry: Entry) -> None:
             os.killpg(entry.group, signal.SIGKILL)
     if processes.is_same(entry.init, entry.init_start):
         if entry.kind == "capture":
-            processes.resume(entry.init)
+            thaw(entry.init)
         else:
             _undo_restore(entry)
-    if entry.staging:
-        shutil.rmtree(entry.staging, ignore_errors=True)
+    for directory in map(Path, entry.staging):
+        shutil.rmtree(directory, ignore_errors=True)
+        for partial in directory.parent.glob(f"{processes.mark(entry.agent, entry.agent_start)}-*"):
+            partial.unlink(missing_ok=True)
 
 
 def _undo_restore(entry: Entry) -> None:
     container = Container(entry.container, entry.name, entry.init, entry.init_start, ())
-    members = processes.namespace_members(entry.init)
-    try:
-        first = control.decide(container, {"result": "cold", "reason": "the agent died during the restore"})
-        outcome = control.read(container, control.OUTCOME) or {}
-    except (AgentError, OSError):
-        first, outcome = True, {}
-    if not first and outcome.get("result") == "restored":
-        processes.resume(entry.init)
-    else:
-        processes.kill_restored(entry.init, members, shim_decided=not first)
+    with contextlib.suppress(AgentError):
+        if (control.read(container, control.OUTCOME) or {}).get("result") == "restored":
+            wake(entry.init)
+            return
+    end_half_restored(container)
+    with contextlib.suppress(AgentError, OSError):
+        control.decide(container, {"result": "cold", "reason": "the agent died during the restore"})

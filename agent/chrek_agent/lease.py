@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from chrek_agent.errors import AgentError
 from kubectl_chrek.api import names
-from kubectl_chrek.api.errors import ChrekError, ConflictError, NotFoundError
+from kubectl_chrek.api.errors import ChrekError, ClusterError, ConflictError, NotFoundError
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import LEASES
 
@@ -27,52 +28,85 @@ def expired(spec: dict[str, Any], now: datetime) -> bool:
 
 
 def _spec(holder: str, now: datetime) -> dict[str, Any]:
-    time = f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"
-    return {"holderIdentity": holder, "leaseDurationSeconds": DURATION_SECONDS, "acquireTime": time, "renewTime": time}
+    moment = f"{now:%Y-%m-%dT%H:%M:%S.%fZ}"
+    return {"holderIdentity": holder, "leaseDurationSeconds": DURATION_SECONDS, "acquireTime": moment, "renewTime": moment}
 
 
 @asynccontextmanager
 async def hold(cluster: Cluster, namespace: str, identity_hash: str, holder: str) -> AsyncIterator[None]:
-    """Holds Lease `chrek-<hash>` while the block runs.
+    """Holds Lease `chrek-<hash>` while the block runs; a block whose lease is lost is cancelled.
 
     Raises:
-        AgentError: Another holder has it.
+        AgentError: Another holder has it, or has taken it over, or it could not be renewed in time.
     """
     name = f"{names.LEASE_PREFIX}{identity_hash}"
-    await _acquire(cluster, namespace, name, holder)
-    task = asyncio.create_task(_renew(cluster, namespace, name))
+    uid = await _acquire(cluster, namespace, name, holder)
+    owner = asyncio.current_task()
+    lost: list[AgentError] = []
+
+    async def keep() -> None:
+        try:
+            await _renew(cluster, namespace, name, holder)
+        except AgentError as error:
+            lost.append(error)
+            if owner is not None:
+                owner.cancel()
+
+    task = asyncio.create_task(keep())
     try:
         yield
+    except asyncio.CancelledError as error:
+        if lost and owner is not None and owner.uncancel() == 0:
+            raise lost[0] from error
+        raise
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        with suppress(ChrekError):
-            await cluster.delete(LEASES, name, namespace)
+        if not lost:
+            with suppress(ChrekError):
+                await cluster.delete(LEASES, name, namespace, uid=uid)
 
 
-async def _acquire(cluster: Cluster, namespace: str, name: str, holder: str) -> None:
+async def _acquire(cluster: Cluster, namespace: str, name: str, holder: str) -> str:
+    """Returns the Lease's UID."""
     now = datetime.now(UTC)
     body = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": {"name": name}, "spec": _spec(holder, now)}
     try:
-        await cluster.create(LEASES, body, namespace)
-        return
+        return _uid(await cluster.create(LEASES, body, namespace))
     except ConflictError:
         pass
     try:
         found = await cluster.get(LEASES, name, namespace)
         if found["spec"].get("holderIdentity") != holder and not expired(found["spec"], now):
             raise AgentError(f"{found['spec']['holderIdentity']} is capturing this checkpoint already")
-        await cluster.replace(LEASES, found | {"spec": _spec(holder, now)}, namespace)
+        return _uid(await cluster.replace(LEASES, found | {"spec": _spec(holder, now)}, namespace))
     except (ConflictError, NotFoundError) as error:
         raise AgentError("another agent has just begun to capture this checkpoint") from error
 
 
-async def _renew(cluster: Cluster, namespace: str, name: str) -> None:
+def _uid(lease: Mapping[str, Any]) -> str:
+    return str(lease["metadata"].get("uid", ""))
+
+
+async def _renew(cluster: Cluster, namespace: str, name: str, holder: str) -> None:
+    """Until it is cancelled. Raises AgentError once the lease is another's, or may be."""
+    renewed = time.monotonic()
     while True:
         await asyncio.sleep(RENEW_SECONDS)
-        patch = {"spec": {"renewTime": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"}}
         try:
-            await cluster.patch(LEASES, name, patch, namespace)
-        except ChrekError as error:
+            found = await cluster.get(LEASES, name, namespace)
+            other = found["spec"].get("holderIdentity")
+            if other != holder:
+                raise AgentError(f"{other or 'nobody'} has taken this checkpoint's lease over")
+            moment = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+            await cluster.replace(LEASES, found | {"spec": found["spec"] | {"renewTime": moment}}, namespace)
+            renewed = time.monotonic()
+        except NotFoundError as error:
+            raise AgentError("this checkpoint's lease has been deleted") from error
+        except ClusterError as error:
             LOG.warning("lease %s/%s could not be renewed: %s", namespace, name, error)
+            if time.monotonic() - renewed > DURATION_SECONDS:
+                raise AgentError("this checkpoint's lease could not be renewed in time") from error
+        except ConflictError:
+            LOG.debug("lease %s/%s has changed: it is looked at again", namespace, name)

@@ -1,4 +1,4 @@
-"""`python -m chrek_agent`: arguments, logging, the guardian, signals."""
+"""`python -m chrek_agent`, or `chrek-agent`: the daemon of a node, or one plain command."""
 
 import argparse
 import asyncio
@@ -12,49 +12,55 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from chrek_agent.agent import Agent
 from chrek_agent.config import AgentConfig
 from chrek_agent.criu.runner import Criu
 from chrek_agent.journal import recover
+from chrek_agent.logs import configure, prune
+from chrek_agent.standalone.arguments import COMMANDS, add_node_arguments, parse_command
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ChrekError
-from kubectl_chrek.cluster import Cluster
 
 LOG: Final = logging.getLogger("chrek_agent")
+_OTHERS: Final = f"Without a cluster: chrek-agent {{{','.join(COMMANDS)}}} --help"
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line; defaults are the DaemonSet's."""
-    parser = argparse.ArgumentParser(prog="chrek-agent", description="Dumps and restores the containers of one node")
+    """The daemon's command line; defaults are the DaemonSet's."""
+    parser = argparse.ArgumentParser(
+        prog="chrek-agent", description="Dumps and restores the containers of one node", epilog=_OTHERS
+    )
     parser.add_argument("--node", default=os.environ.get("NODE_NAME", ""), help="this node's name (NODE_NAME)")
     parser.add_argument("--kubeconfig", help="default: KUBECONFIG, ~/.kube/config, else the pod's service account")
     parser.add_argument("--context", help="context in the kubeconfig")
     parser.add_argument("--namespace", default="", help="serve one namespace only")
     parser.add_argument("--base-path", type=Path, default=Path(names.BASE_PATH), help="where artifacts are kept")
-    parser.add_argument("--state", type=Path, default=Path("/var/lib/chrek"), help="journal and logs, local to this node")
-    parser.add_argument(
-        "--criu-root", type=Path, default=Path(os.environ.get("CHREK_CRIU_ROOT", "/")), help="tree with usr/sbin/criu"
-    )
-    parser.add_argument("--cgroup-root", type=Path, default=Path("/sys/fs/cgroup"), help="where cgroupfs is mounted")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+    parser.add_argument("--listen", default=os.environ.get("CHREK_LISTEN", ""), help="host:port of metrics and health")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    parser.add_argument("--restore-seconds", type=float, default=900.0, help="after which a pod starts cold")
+    parser.add_argument("--early-seconds", type=float, default=10.0, help="a restored worker that ends sooner has failed")
+    parser.add_argument("--retry-seconds", type=float, default=3600.0, help="how long a failed artifact is not tried again")
+    add_node_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs until SIGTERM or SIGINT; returns the exit code."""
-    args = parse(argv)
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    """The daemon, until SIGTERM or SIGINT, or one of the plain commands; returns the exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    args = parse_command(words) if words[:1] and words[0] in COMMANDS else parse(words[1:] if words[:1] == ["run"] else words)
+    configure(getattr(args, "log_format", "text"), verbose=args.verbose)
     try:
-        asyncio.run(_run(args))
+        code: int = asyncio.run(args.command(args) if "command" in args else _run(args))
     except ChrekError as error:
         LOG.error("%s%s", error, f" ({error.hint})" if error.hint else "")
         return error.exit_code
-    return 0
+    return code
 
 
-async def _run(args: argparse.Namespace) -> None:
+async def _run(args: argparse.Namespace) -> int:
+    # The plain commands start without the Kubernetes client.
+    from chrek_agent.agent import Agent
+    from kubectl_chrek.cluster import Cluster
+
     if not args.node:
         raise ChrekError("which node is this?", hint="give --node or set NODE_NAME")
     if os.geteuid() != 0:
@@ -66,10 +72,15 @@ async def _run(args: argparse.Namespace) -> None:
         criu_root=args.criu_root,
         cgroup_root=args.cgroup_root,
         namespace=args.namespace,
+        listen=args.listen,
+        attempt_seconds=args.restore_seconds,
+        early_seconds=args.early_seconds,
+        retry_seconds=args.retry_seconds,
     )
     for path in (config.journal, config.work, config.base_path):
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     version = await Criu(config.criu_root).version()
+    prune(config.work)
     recover(config.journal)
     with _guardian(config.journal):
         async with Cluster.connect(kubeconfig=args.kubeconfig, context=args.context) as cluster:
@@ -82,6 +93,7 @@ async def _run(args: argparse.Namespace) -> None:
                 await work
             except asyncio.CancelledError:
                 LOG.info("stopped")
+    return 0
 
 
 @contextmanager

@@ -46,6 +46,18 @@ def is_same(pid: int, start: int) -> bool:
     return process is not None and process.start == start and process.state not in ("Z", "X")
 
 
+def mark(pid: int, start: int) -> str:
+    """A name for a process that no other has had, on any node: for what it leaves where several nodes write."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    return f"{boot}-{pid}-{start}"
+
+
+def own_mark() -> str:
+    """The mark of this process."""
+    me = read_process(os.getpid())
+    return mark(os.getpid(), me.start if me else 0)
+
+
 def namespace_members(init: int) -> list[Process]:
     """All processes in the PID namespace of `init`, itself included; nested namespaces are not looked into."""
     try:
@@ -79,22 +91,3 @@ def send(pid: int, number: signal.Signals) -> None:
     """Signals a process that may be gone."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def resume(init: int) -> None:
-    """Lets everything in the PID namespace of `init` run again."""
-    for process in namespace_members(init):
-        send(process.pid, signal.SIGCONT)
-
-
-def kill_restored(init: int, members: list[Process], *, shim_decided: bool) -> None:
-    """Ends what a restore has left beside `init`.
-
-    Args:
-        init: The container's PID 1.
-        members: The namespace as it was before `shim_decided` was looked up, so that nothing newer is harmed.
-        shim_decided: The shim starts the worker cold, perhaps already has. Then only what stands still is CRIU's.
-    """
-    for process in members:
-        if process.pid != init and (not shim_decided or process.state in ("T", "t")):
-            send(process.pid, signal.SIGKILL)

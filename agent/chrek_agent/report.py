@@ -2,12 +2,13 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from chrek_agent.capture import Captured
+from chrek_agent.times import timestamp
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import read_checkpoint
 from kubectl_chrek.api.errors import ChrekError, ConflictError, NotFoundError
@@ -18,11 +19,6 @@ LOG: Final = logging.getLogger(__name__)
 MESSAGE_LIMIT: Final = 1000
 
 
-def timestamp(now: datetime) -> str:
-    """As Kubernetes writes times."""
-    return f"{now:%Y-%m-%dT%H:%M:%SZ}"
-
-
 def artifact_status(captured: Captured, node: str, now: datetime) -> dict[str, Any]:
     """`status` of a checkpoint whose artifact is there."""
     manifest = captured.manifest
@@ -30,12 +26,16 @@ def artifact_status(captured: Captured, node: str, now: datetime) -> dict[str, A
         "generation": manifest.generation,
         "digest": captured.digest,
         "bytes": manifest.size,
+        "storedBytes": manifest.sizes.stored,
+        "uniqueBytes": manifest.sizes.stored,
         "files": len(manifest.files),
         "node": node,
         "capturedAt": timestamp(now),
         "coldStartSeconds": manifest.cold_start_seconds,
         "captureSeconds": captured.seconds,
         "phases": manifest.phases,
+        "compatibility": captured.compatibility.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "processes": [process.model_dump(mode="json", by_alias=True) for process in captured.processes],
     }
     return {"artifact": artifact, "progress": None, "failure": None}
 
@@ -43,8 +43,19 @@ def artifact_status(captured: Captured, node: str, now: datetime) -> dict[str, A
 def outcome_status(status: Mapping[str, Any], outcome: Mapping[str, Any], pod: str, node: str, now: datetime) -> dict[str, Any]:
     """`status` after one more pod has been restored or has started cold."""
     counter = "restores" if outcome["result"] == "restored" else "coldStarts"
-    last = {"pod": pod, "node": node, "at": timestamp(now), **outcome}
-    return {"lastRestore": last, counter: int(status.get(counter) or 0) + 1}
+    last = {"cause": "", "pod": pod, "node": node, "at": timestamp(now), **outcome}
+    counted: dict[str, Any] = {"lastRestore": last, counter: int(status.get(counter) or 0) + 1}
+    if last["cause"]:
+        causes = status.get("coldStartsByCause") or {}
+        counted["coldStartsByCause"] = {last["cause"]: int(causes.get(last["cause"]) or 0) + 1}
+    return counted
+
+
+def death_status(status: Mapping[str, Any], pod: str, node: str, reason: str, seconds: float, now: datetime) -> dict[str, Any]:
+    """`status` after a restored worker has ended in its first seconds: it does not count as a restore."""
+    last: dict[str, Any] = {"pod": pod, "node": node, "at": timestamp(now), "result": "failed", "cause": names.Cause.DIED_EARLY}
+    last |= {"reason": reason, "seconds": seconds}
+    return {"lastRestore": last, "restores": max(0, int(status.get("restores") or 0) - 1)}
 
 
 class Reporter:
@@ -76,21 +87,30 @@ class Reporter:
     async def outcome(self, namespace: str, name: str, pod: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
         """Counts a restore or a cold start in the checkpoint and notes it on the pod."""
         await self._annotate(pod, {"checkpoint": name, **outcome})
+        own = pod["metadata"]["name"]
+        await self._count(namespace, name, lambda status: outcome_status(status, outcome, own, self._node, datetime.now(UTC)))
+
+    async def death(self, namespace: str, name: str, pod: Mapping[str, Any], reason: str, seconds: float) -> None:
+        """Takes back a restore whose worker has ended in its first seconds."""
+        own = pod["metadata"]["name"]
+        await self._annotate(pod, {"checkpoint": name, "result": "failed", "reason": reason, "seconds": seconds})
+        await self._count(namespace, name, lambda status: death_status(status, own, self._node, reason, seconds, datetime.now(UTC)))
+
+    async def _count(self, namespace: str, name: str, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
+        """Changes counters: what others have written meanwhile is read again."""
         for _ in range(5):
             with suppress(ConflictError):
                 try:
                     body = await self._cluster.get(CHECKPOINTS, name, namespace)
-                    status = outcome_status(
-                        body.get("status") or {}, outcome, pod["metadata"]["name"], self._node, datetime.now(UTC)
-                    )
-                    guarded = {"metadata": {"resourceVersion": body["metadata"]["resourceVersion"]}, "status": status}
+                    version = body["metadata"]["resourceVersion"]
+                    guarded = {"metadata": {"resourceVersion": version}, "status": change(body.get("status") or {})}
                     await self._cluster.patch(CHECKPOINTS, name, guarded, namespace, subresource="status")
                 except ConflictError:
                     raise
                 except NotFoundError:
                     pass
                 except ChrekError as error:
-                    LOG.warning("outcome of pod %s was not counted: %s", pod["metadata"]["name"], error)
+                    LOG.warning("checkpoint %s/%s was not told of a pod's start: %s", namespace, name, error)
                 return
 
     async def event(self, resource: Resource, body: Mapping[str, Any], reason: str, message: str, *, warning: bool = False) -> None:

@@ -4,22 +4,29 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from chrek_agent import control, inspect, processes, rootfs
+from chrek_agent import affinity, control, inspect, processes, rootfs
 from chrek_agent.capture import seconds_since_start
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import Container
 from chrek_agent.criu.runner import Criu
-from chrek_agent.errors import AgentError, RestoreError
-from chrek_agent.journal import record
-from chrek_agent.store.digest import verify_tree
-from chrek_agent.store.directory import DirectoryStore
-from chrek_agent.store.manifest import IMAGES, ROOTFS, SHM, Manifest
+from chrek_agent.cuda import frozen as cuda
+from chrek_agent.ending import end_half_restored
+from chrek_agent.errors import RestoreError
+from chrek_agent.journal import Record, record
+from chrek_agent.memory.put import Put
+from chrek_agent.store import artifact as stored
+from chrek_agent.store.model import IMAGES, ROOTFS, SHM, Manifest
+from chrek_agent.store.store import Store
+from chrek_agent.thaw import wake
 from chrek_agent.timing import Phases
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Artifact
+from kubectl_chrek.api.compatibility import Compatibility
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +36,26 @@ class Restored:
     pid: int
     seconds: float
     phases: dict[str, float]
+    moved: dict[str, int] = field(default_factory=dict)
+    """Bytes by phase, of those that move any."""
 
 
 class Restore:
     """Restores workers on one node."""
 
-    def __init__(self, config: AgentConfig, criu: Criu, store: DirectoryStore) -> None:
+    def __init__(self, config: AgentConfig, criu: Criu, store: Store) -> None:
         self._config = config
         self._criu = criu
         self._store = store
+        self._gpus = cuda.Gpus()
+
+    async def record(self, identity_hash: str, artifact: Artifact) -> Compatibility:
+        """What the capture depends on: from the status or, where that does not say, from the manifest. Raises ArtifactError."""
+        if artifact.compatibility.architecture is not None:
+            return artifact.compatibility
+        found = await asyncio.to_thread(self._store.open, identity_hash, artifact.generation, artifact.digest)
+        with found:
+            return Compatibility.model_validate(found.manifest.compatibility)
 
     async def run(self, name: str, identity_hash: str, artifact: Artifact, container: Container, marker: str) -> Restored:
         """Restores the artifact into a container whose shim waits.
@@ -55,51 +73,73 @@ class Restore:
             ArtifactError: What is stored is not what was captured.
             RestoreError: Anything else, with the reason.
         """
-        phases = Phases()
+        phases = Phases(limits=self._config.restore_limits)
         waited = seconds_since_start(container)
         with phases.phase("verify"):
             control.write(container, control.CLAIM, {"checkpoint": name})
-            directory, manifest = await asyncio.to_thread(self._store.open, identity_hash, artifact.generation, artifact.digest)
-            inspect.check_target(container, manifest)
-            await asyncio.to_thread(verify_tree, directory, manifest)
-        work = self._config.work / f"restore-{container.id[:12]}"
-        work.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with record(self._config.journal, "restore", container) as entry:
-            try:
-                with phases.phase("rootfs"):
-                    tars = [(directory / ROOTFS, "/"), (directory / SHM, "/dev/shm")]  # noqa: S108 - the container's
-                    await rootfs.unpack(container, deleted=manifest.deleted, tars=tars, marker=marker)
-                with phases.phase("criu"):
-                    await self._criu.restore(
-                        container,
-                        directory / IMAGES,
-                        work,
-                        manifest.source.pipes,
-                        seconds=self._config.restore_seconds,
-                        started=entry.criu_started,
-                    )
-                with phases.phase("resume"):
-                    worker = _check_tree(container, manifest)
-                    if not control.decide(container, {"result": "restored", "pid": worker.inner}):
-                        raise RestoreError("the shim's deadline passed first")
-                    processes.resume(container.init)
-            except BaseException as error:
-                _end(container)
-                if isinstance(error, OSError):
-                    raise RestoreError(f"the node refused: {error.strerror or error}") from error
-                raise
-        shutil.rmtree(work, ignore_errors=True)
-        return Restored(worker.inner, round(waited + phases.total, 3), {"wait": round(waited, 3)} | phases.summary())
+            found = await asyncio.to_thread(self._store.open, identity_hash, artifact.generation, artifact.digest)
+        with found:
+            inspect.check_target(container, found.manifest)
+            work = self._config.work / f"restore-{container.id[:12]}"
+            with record(self._config.journal, "restore", container) as entry:
+                skeleton = work / "artifact"
+                try:
+                    entry.staged(work)
+                    shutil.rmtree(work, ignore_errors=True)
+                    work.mkdir(parents=True, mode=0o700)
+                    worker = await self._run(found, container, marker, skeleton, entry, phases)
+                except BaseException as error:
+                    end_half_restored(container)
+                    if isinstance(error, OSError):
+                        raise RestoreError(f"the node refused: {error.strerror or error}") from error
+                    raise
+                finally:
+                    shutil.rmtree(skeleton, ignore_errors=True)
+            shutil.rmtree(work, ignore_errors=True)
+        return Restored(worker.inner, round(waited + phases.total, 3), {"wait": round(waited, 3)} | phases.summary(), phases.bytes)
+
+    async def _run(
+        self, found: stored.Artifact, container: Container, marker: str, skeleton: Path, entry: Record, phases: Phases
+    ) -> processes.Process:
+        """Restores it, and decides the outcome; returns the worker."""
+        manifest = found.manifest
+        entry.step("skeleton")
+        with phases.phase("skeleton"):
+            await asyncio.to_thread(_materialise, found, skeleton)
+            phases.moved("skeleton", sum(blob.size for blob in manifest.files.values()))
+        entry.step("rootfs")
+        with phases.phase("rootfs"):
+            tars = [(skeleton / ROOTFS, "/"), (skeleton / SHM, "/dev/shm")]  # noqa: S108 - the container's
+            await rootfs.unpack(container, deleted=manifest.deleted, tars=tars, marker=marker)
+        put = Put(
+            criu=self._criu,
+            container=container,
+            artifact=found,
+            images=skeleton / IMAGES,
+            work=skeleton.parent,
+            seconds=self._config.restore_seconds,
+            started=entry.criu_started,
+            step=entry.step,
+            end=lambda: end_half_restored(container),
+        )
+        await put.run(manifest.source.pipes, phases)
+        entry.step("resume")
+        frozen = cuda.load(skeleton / IMAGES / cuda.FILE)
+        with phases.phase("gpu") if frozen.pids else nullcontext():
+            await self._gpus.thaw_gpu(frozen, processes.namespace_members(container.init))
+        with phases.phase("resume"):
+            worker = _check_tree(container, manifest)
+            affinity.put_back(container, skeleton / IMAGES / affinity.FILE)
+            if not control.decide(container, {"result": "restored", "pid": worker.inner}):
+                raise RestoreError("the shim's deadline passed first")
+            entry.step("wake")
+            wake(container.init)
+        return worker
 
 
-def _end(container: Container) -> None:
-    """Ends what is half restored."""
-    members = processes.namespace_members(container.init)
-    try:
-        decided = control.read(container, control.OUTCOME) is not None
-    except AgentError:
-        decided = False
-    processes.kill_restored(container.init, members, shim_decided=decided)
+def _materialise(found: stored.Artifact, skeleton: Path) -> None:
+    skeleton.mkdir(mode=0o700)
+    found.materialise(skeleton)
 
 
 def _check_tree(container: Container, manifest: Manifest) -> processes.Process:

@@ -14,11 +14,15 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote, unquote_to_bytes
 
 from chrek_agent.container import Container
 from chrek_agent.errors import CaptureError, RestoreError
 
-_OPAQUE: Final = "trusted.overlay.opaque"
+_OVERLAY: Final = "trusted.overlay."
+_OPAQUE: Final = f"{_OVERLAY}opaque"
+XATTR: Final = "SCHILY.xattr."
+UNPACK_SECONDS: Final = 600.0
 _UNPACK: Final = Path(__file__).with_name("unpack.py")
 
 
@@ -49,7 +53,7 @@ def pack_upper(upper: Path, target: Path, mounts: Sequence[str] = ()) -> list[st
     """Writes `upper` as a tar, less what lies under `mounts`; blocks.
 
     Returns:
-        What it deletes from the image, relative to the root.
+        What it deletes from the image, relative to the root, in percent encoding: names need not be UTF-8, a manifest is.
     """
     hidden = {upper / point.lstrip("/") for point in mounts}
     deleted: list[str] = []
@@ -59,16 +63,16 @@ def pack_upper(upper: Path, target: Path, mounts: Sequence[str] = ()) -> list[st
             for name in sorted(directories):
                 path = Path(parent, name)
                 if not path.is_symlink() and _is_opaque(path):
-                    deleted.append(str(path.relative_to(upper)))
-                tar.add(path, arcname=str(path.relative_to(upper)), recursive=False)
+                    deleted.append(_quoted(path, upper))
+                _add(tar, path, upper)
             for name in sorted(files):
                 path = Path(parent, name)
                 if path in hidden:
                     continue
                 if _is_whiteout(path):
-                    deleted.append(str(path.relative_to(upper)))
-                elif not stat.S_ISSOCK(path.lstat().st_mode):
-                    tar.add(path, arcname=str(path.relative_to(upper)), recursive=False)
+                    deleted.append(_quoted(path, upper))
+                else:
+                    _add(tar, path, upper)
     return deleted
 
 
@@ -78,7 +82,7 @@ def pack_shm(container: Container, target: Path) -> None:
     with tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
         if not source.is_symlink() and source.is_dir() and source.is_mount():
             for path in sorted(source.rglob("*")):
-                tar.add(path, arcname=str(path.relative_to(source)), recursive=False)
+                _add(tar, path, source)
 
 
 async def unpack(container: Container, *, deleted: Sequence[str], tars: Sequence[tuple[Path, str]], marker: str) -> None:
@@ -86,7 +90,7 @@ async def unpack(container: Container, *, deleted: Sequence[str], tars: Sequence
 
     Args:
         container: Where to.
-        deleted: Paths to remove first, relative to the root.
+        deleted: Paths to remove first, as `pack_upper` has returned them.
         tars: Each tar and the folder in the container that it is unpacked in.
         marker: A file to create last, that tells a Dynamo worker that it was restored; empty: none.
 
@@ -97,7 +101,7 @@ async def unpack(container: Container, *, deleted: Sequence[str], tars: Sequence
     try:
         order = {
             "root": str(container.root),
-            "deleted": list(deleted),
+            "deleted": [os.fsdecode(unquote_to_bytes(path)) for path in deleted],
             "tars": [[fd, folder] for fd, (_, folder) in zip(descriptors, tars, strict=True)],
             "marker": marker,
             "mounts": mount_points(container),
@@ -106,7 +110,9 @@ async def unpack(container: Container, *, deleted: Sequence[str], tars: Sequence
         command = [sys.executable, "-I", "-S", str(_UNPACK)]
         process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=descriptors)
         try:
-            _, errors = await process.communicate(json.dumps(order).encode())
+            _, errors = await asyncio.wait_for(process.communicate(json.dumps(order).encode()), UNPACK_SECONDS)
+        except TimeoutError as error:
+            raise RestoreError(f"the root file system's changes could not be repeated within {UNPACK_SECONDS:g} s") from error
         finally:
             if process.returncode is None:  # We are cancelled.
                 process.kill()
@@ -117,6 +123,26 @@ async def unpack(container: Container, *, deleted: Sequence[str], tars: Sequence
     if process.returncode != 0:
         last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
         raise RestoreError(f"the root file system's changes could not be repeated: {last[0]}")
+
+
+def _add(tar: tarfile.TarFile, path: Path, top: Path) -> None:
+    """Adds a file with its extended attributes, in the form that GNU tar and libarchive use; a socket is left out."""
+    if stat.S_ISSOCK(path.lstat().st_mode):
+        return
+    member = tar.gettarinfo(path, arcname=str(path.relative_to(top)))
+    for name in os.listxattr(path, follow_symlinks=False):
+        if not name.startswith(_OVERLAY):
+            value = os.fsdecode(os.getxattr(path, name, follow_symlinks=False))
+            member.pax_headers = {**member.pax_headers, XATTR + name: value}
+    if member.isreg():
+        with path.open("rb") as file:
+            tar.addfile(member, file)
+    else:
+        tar.addfile(member)
+
+
+def _quoted(path: Path, top: Path) -> str:
+    return quote(os.fsencode(path.relative_to(top)))
 
 
 def _is_whiteout(path: Path) -> bool:

@@ -8,15 +8,21 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chrek_agent import control, processes
+from chrek_agent import control
 from chrek_agent.capture import Capture, Captured, seconds_since_start
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import Container, find_container
 from chrek_agent.errors import AgentError
+from chrek_agent.instruments import Instruments
 from chrek_agent.journal import record
 from chrek_agent.lease import hold
-from chrek_agent.report import Reporter, timestamp
-from chrek_agent.store.directory import DirectoryStore
+from chrek_agent.logs import FIELDS, prune
+from chrek_agent.operations import Operation
+from chrek_agent.report import Reporter
+from chrek_agent.store.store import Store
+from chrek_agent.thaw import thaw
+from chrek_agent.times import timestamp
+from chrek_agent.wanted import while_wanted
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
 from kubectl_chrek.api.errors import ChrekError, NotFoundError
@@ -36,12 +42,21 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
 class Sources:
     """Captures the source pods of one node."""
 
-    def __init__(self, config: AgentConfig, cluster: Cluster, capture: Capture, store: DirectoryStore, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        cluster: Cluster,
+        capture: Capture,
+        store: Store,
+        reporter: Reporter,
+        instruments: Instruments,
+    ) -> None:
         self._config = config
         self._store = store
         self._cluster = cluster
         self._capture = capture
         self._reporter = reporter
+        self._instruments = instruments
 
     async def handle(self, pod: Mapping[str, Any]) -> None:
         """Captures a Ready source pod and lets it go."""
@@ -56,34 +71,43 @@ class Sources:
         if checkpoint.ready:
             # An earlier life of this agent has published the artifact and died before it could let the worker go.
             self._done(checkpoint, container, "", "")
-            processes.resume(container.init)
+            thaw(container.init)
             return
         cold_start = seconds_since_start(container)
         LOG.info("capturing pod %s/%s as checkpoint %s (%s)", namespace, metadata["name"], name, checkpoint.hash)
+        listed = self._instruments.operations.running("capture", namespace, name, metadata["name"])
         try:
             async with hold(self._cluster, namespace, checkpoint.hash, f"{names.AGENT}-{self._config.node}"):
-                await self._run(pod, checkpoint, container, cold_start)
+                with listed as operation:
+                    await self._run(pod, checkpoint, container, cold_start, operation)
         except ChrekError as error:
+            self._instruments.metrics.capture_failed()
+            prune(self._config.work)
             LOG.warning("capture of pod %s/%s failed: %s", namespace, metadata["name"], error)
             await self._failed(pod, checkpoint, container, str(error))
 
-    async def _run(self, pod: Mapping[str, Any], checkpoint: Checkpoint, container: Container, cold_start: float) -> None:
+    async def _run(
+        self, pod: Mapping[str, Any], checkpoint: Checkpoint, container: Container, cold_start: float, operation: Operation
+    ) -> None:
         metadata = checkpoint.metadata
         await self._reporter.event(PODS, pod, names.Reason.CAPTURE_STARTED, f"capturing as checkpoint {metadata.name}")
-        progress = _Progress(self._reporter, metadata.namespace, metadata.name)
+        progress = _Progress(self._reporter, metadata.namespace, metadata.name, operation)
         sender = asyncio.create_task(progress.send())
         with record(self._config.journal, "capture", container) as entry:
             try:
-                captured = await self._capture.run(pod, checkpoint, container, entry, progress.report, cold_start=cold_start)
+                work = self._capture.run(pod, checkpoint, container, entry, progress.report, cold_start=cold_start)
+                captured = await while_wanted(self._cluster, checkpoint, work)
             finally:
                 sender.cancel()
                 with suppress(asyncio.CancelledError):
                     await sender
             try:
+                entry.step("publish")
                 await self._publish(checkpoint, captured)
+                entry.step("release")
                 await self._release(pod, checkpoint, container, captured)
             except BaseException:
-                processes.resume(container.init)  # Before the entry goes, which would have done it for us.
+                thaw(container.init)  # Before the entry goes, which would have done it for us.
                 raise
 
     async def _publish(self, checkpoint: Checkpoint, captured: Captured) -> None:
@@ -100,10 +124,14 @@ class Sources:
 
     async def _release(self, pod: Mapping[str, Any], checkpoint: Checkpoint, container: Container, captured: Captured) -> None:
         self._done(checkpoint, container, captured.manifest.generation, "")
-        processes.resume(container.init)
+        thaw(container.init)
         gib = captured.manifest.size / 2**30
         message = f"captured {gib:.2f} GiB in {captured.seconds:.1f} s as {captured.manifest.generation}"
-        LOG.info("checkpoint %s: %s", checkpoint.metadata.name, message)
+        phases, size = captured.manifest.phases, captured.manifest.size
+        self._instruments.metrics.operation("capture", captured.seconds, size, phases, captured.moved)
+        fields = {"operation": "capture", "checkpoint": checkpoint.metadata.name, "seconds": captured.seconds}
+        fields |= {"bytes": size, "phases": phases}
+        LOG.info("checkpoint %s: %s", checkpoint.metadata.name, message, extra={FIELDS: fields})
         await self._reporter.event(PODS, pod, names.Reason.CAPTURE_SUCCEEDED, message)
 
     async def _wait_ready(self, namespace: str, name: str, captured: Captured) -> None:
@@ -121,7 +149,7 @@ class Sources:
         await self._reporter.failure(metadata.namespace, metadata.name, reason)
         await self._reporter.event(PODS, pod, names.Reason.CAPTURE_FAILED, reason, warning=True)
         self._done(checkpoint, container, "", reason)
-        processes.resume(container.init)
+        thaw(container.init)
 
     def _done(self, checkpoint: Checkpoint, container: Container, generation: str, error: str) -> None:
         """Tells the worker that its capture has ended, in the form that Dynamo's workers read."""
@@ -142,14 +170,16 @@ class Sources:
 class _Progress:
     """Holds the newest progress; sends it once a second, and only when it has changed."""
 
-    def __init__(self, reporter: Reporter, namespace: str, name: str) -> None:
+    def __init__(self, reporter: Reporter, namespace: str, name: str, operation: Operation) -> None:
         self._reporter = reporter
+        self._operation = operation
         self._where = (namespace, name)
         self._now: dict[str, Any] = {}
         self._begin = time.monotonic()
 
     def report(self, step: str, done: int, total: int) -> None:
         """See chrek_agent.capture.Report."""
+        self._operation.report(step, done, total)
         rate = done / max(time.monotonic() - self._begin, 0.001)
         self._now = {"step": step, "bytesDone": done, "bytesTotal": total, "bytesPerSecond": round(rate)}
 

@@ -56,7 +56,14 @@ def host(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "path", [f"kubepods/burstable/podx/{ID}", f"{SLICE}/cri-containerd-{ID}.scope", f"{SLICE}/crio-{ID}.scope"]
+    "path",
+    [
+        f"kubepods/burstable/podx/{ID}",
+        f"kubepods/burstable/podx/crio-{ID}",
+        f"{SLICE}/cri-containerd-{ID}.scope",
+        f"{SLICE}/crio-{ID}.scope",
+        f"system.slice/containerd.service/kubepods-burstable-podx.slice:cri-containerd:{ID}",
+    ],
 )
 def test_v1(host, path):
     host.group(path, 50, 40, hierarchies=V1)
@@ -110,12 +117,13 @@ def test_hybrid_hierarchies_are_all_found(host):
     assert sorted(host.find()[1]) == [f"pids/{path}", f"unified/{path}"]
 
 
-def test_the_monitor_of_crio_is_not_the_container(host):
+@pytest.mark.parametrize("name", ["{}.scope", "{}"])
+def test_the_monitor_of_crio_is_not_the_container(host, name):
     host.unified()
-    host.group(f"crio-conmon-{ID}.scope", 30)
-    host.group(f"b/crio-{ID}.scope", 40)
-    host.process(30, 30, f"0::/crio-conmon-{ID}.scope")
-    host.process(40, 1, f"0::/b/crio-{ID}.scope")
+    host.group(name.format(f"crio-conmon-{ID}"), 30)
+    host.group("b/" + name.format(f"crio-{ID}"), 40)
+    host.process(30, 30, "0::/monitor")
+    host.process(40, 1, "0::/b/" + name.format(f"crio-{ID}"))
     assert host.find()[0].init == 40
 
 

@@ -14,13 +14,14 @@ from chrek_agent.errors import AgentError, CaptureError, RestoreError
 
 HARMLESS = "(00.000158) Error (criu/util.c:1377): Can't setup RLIMIT_NOFILE for self: Operation not permitted\n"
 URING = "(00.031002)  1004: Error (criu/files-ext.c:99): Can't dump file 11 of that type [600] (anon_inode:[io_uring])\n"
-COMMON = ["-v3", "--manage-cgroups=ignore", "--tcp-close", "--link-remap", "--file-locks", "--ghost-limit=512M"]
+COMMON = ["-v3", "--manage-cgroups=ignore", "--tcp-established", "--link-remap", "--file-locks", "--ghost-limit=512M"]
 
 
 def test_the_dump_command():
     assert options.dump(1001, images_fd=5, work_fd=6) == [
         *("dump", "--tree", "1001", "--images-dir", "/proc/self/fd/5", "--work-dir", "/proc/self/fd/6", "--log-file", "dump.log"),
-        *(*COMMON, "--leave-stopped"),
+        *(*COMMON, "--leave-stopped", "--network-lock=skip", "--skip-in-flight", "--force-irmap"),
+        "--irmap-scan-path=/tmp",
     ]
 
 

@@ -84,7 +84,7 @@ def test_an_operation_is_on_disk_while_it_runs(tmp_path, make_container):
     assert list(journal.iterdir()) == []
     me = processes.read_process(os.getpid())
     assert (content["kind"], content["agent"], content["agent_start"]) == ("capture", me.pid, me.start)
-    assert (content["staging"], content["group"], content["group_start"]) == (str(staging), me.pid, me.start)
+    assert (content["staging"], content["group"], content["group_start"]) == ([str(staging)], me.pid, me.start)
 
 
 def test_an_operation_that_fails_leaves_no_entry(journal, make_container):
@@ -97,7 +97,7 @@ def test_a_captured_worker_goes_on_and_its_staging_is_removed(namespace, journal
     staging = tmp_path / "staging"
     (staging / "images").mkdir(parents=True)
     stop(namespace)
-    path = left_by(dead, journal, make_container(namespace.init), "capture", staging=str(staging))
+    path = left_by(dead, journal, make_container(namespace.init), "capture", staging=[str(staging)])
     assert recover(journal) == 1
     eventually(lambda: [process.state for process in namespace.others()] == ["S", "S"])
     assert not staging.exists()
@@ -167,7 +167,7 @@ def test_the_entry_of_a_living_agent_is_left_alone(journal, make_container, tmp_
     staging = tmp_path / "staging"
     staging.mkdir()
     me = processes.read_process(os.getpid())
-    path = left_by((me.pid, me.start), journal, make_container(), "capture", staging=str(staging))
+    path = left_by((me.pid, me.start), journal, make_container(), "capture", staging=[str(staging)])
     assert recover(journal) == 0
     assert path.exists()
     assert staging.exists()
@@ -204,7 +204,7 @@ def test_the_guardian_waits_for_the_end_of_its_agent(journal, dead, make_contain
     with guardian(journal, stdin=subprocess.PIPE) as process:
         process.stdin.write(b"still here")
         process.stdin.flush()
-        path = left_by(dead, journal, make_container(), "capture", staging=str(staging))
+        path = left_by(dead, journal, make_container(), "capture", staging=[str(staging)])
         assert process.poll() is None
         assert path.exists()
         process.stdin.close()

@@ -1,23 +1,29 @@
 """What the agent decides about a pod that waits, and what it reports: with an API server that is a dictionary."""
 
+import asyncio
 import json
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chrek_agent import lease
 from chrek_agent import targets as module
 from chrek_agent.capture import Captured
 from chrek_agent.config import AgentConfig
 from chrek_agent.deletion import delete_artifact, is_due
 from chrek_agent.errors import AgentError, ArtifactError, RestoreError
+from chrek_agent.instruments import Instruments
 from chrek_agent.lease import expired, hold
+from chrek_agent.metrics import Metrics
+from chrek_agent.operations import Operations
 from chrek_agent.report import Reporter, artifact_status, outcome_status
 from chrek_agent.restore import Restored, marker_file
 from chrek_agent.sources import is_ready
-from chrek_agent.store.directory import DirectoryStore
-from chrek_agent.store.manifest import FileEntry, Manifest, Owner, Platform, Source
+from chrek_agent.store.model import Fields, Manifest, Owner, Sizes, Source
+from chrek_agent.store.store import Store
 from chrek_agent.targets import Targets
+from kubectl_chrek.api.compatibility import Compatibility
 from kubectl_chrek.api.errors import ClusterError, ConflictError, NotFoundError
 
 IDENTITY = {"model": "meta-llama/Llama-3-8B", "backendFramework": "vllm", "tensorParallelSize": 1, "dtype": "bfloat16"}
@@ -63,8 +69,9 @@ class FakeCluster:
 
     async def replace(self, resource, body, namespace=None):
         self.objects[resource.plural, body["metadata"]["name"]] = body
+        return body
 
-    async def delete(self, resource, name, namespace=None):
+    async def delete(self, resource, name, namespace=None, *, uid=""):
         self.objects.pop((resource.plural, name), None)
 
     def statuses(self):
@@ -75,6 +82,9 @@ class FakeRestore:
     def __init__(self):
         self.calls, self.error = [], None
 
+    async def record(self, *arguments):
+        return Compatibility()
+
     async def run(self, *arguments):
         self.calls.append(arguments)
         if self.error is not None:
@@ -82,11 +92,23 @@ class FakeRestore:
         return Restored(1001, 1.5, {"criu": 1.0})
 
 
+class FakeGate:
+    error = None
+
+    async def check(self, *arguments):
+        if self.error is not None:
+            raise self.error
+        return []
+
+
 class World:
-    def __init__(self, container, directory, monkeypatch):
+    def __init__(self, container, directory, state, monkeypatch):
         self.cluster, self.restore, self.directory, self.container = FakeCluster(), FakeRestore(), directory, container
         self.cluster.objects["dynamocheckpoints", "cp"] = self.checkpoint = deepcopy(CHECKPOINT)
-        self.targets = Targets(AgentConfig(node="n"), self.cluster, self.restore, Reporter(self.cluster, "n"))
+        self.gate, self.instruments = FakeGate(), Instruments(Operations(), Metrics("n"))
+        config = AgentConfig(node="n", state=state, early_seconds=0.0)
+        reporter = Reporter(self.cluster, "n")
+        self.targets = Targets(config, self.cluster, self.restore, reporter, self.gate, self.instruments)
         monkeypatch.setattr(module, "find_container", lambda *_: container)
         (directory / "waiting").write_text(json.dumps({"start": container.init_start}))
 
@@ -98,8 +120,8 @@ class World:
 
 
 @pytest.fixture
-def world(make_container, signal_directory, monkeypatch):
-    return World(make_container(), signal_directory, monkeypatch)
+def world(make_container, signal_directory, tmp_path, monkeypatch):
+    return World(make_container(), signal_directory, tmp_path, monkeypatch)
 
 
 async def test_a_restore_is_reported_to_pod_and_checkpoint(world):
@@ -188,20 +210,24 @@ async def test_a_report_that_fails_harms_nothing(world):
     assert [body["reason"] for body in world.cluster.created] == ["RestoreSucceeded"]
 
 
-def manifest(generation="g-1", uid="uid-1"):
-    return Manifest(
+def fields(uid="uid-1"):
+    return Fields(
         identity_hash=HASH,
         identity={},
-        generation=generation,
         created_at=NOW,
         owner=Owner(namespace="ns", name="cp", uid=uid),
         source=Source(node="n", pod="p", container="main", image="", image_id="", worker=1, pids=[], pipes={}),
-        platform=Platform(architecture="", kernel="", cpu_features=[], criu=""),
+        compatibility={},
         deleted=[],
-        files={"a": FileEntry(size=3, digest=""), "b": FileEntry(size=4, digest="")},
         cold_start_seconds=12.5,
         phases={"dump": 1.0},
     )
+
+
+def manifest():
+    files = {"a": {"size": 3, "chunks": [None]}, "b": {"size": 4, "chunks": [None]}}
+    rest = {"generation": "g-1", "files": files, "memory": [], "packs": [], "sizes": Sizes(logical=7, stored=2)}
+    return Manifest.model_validate(fields().model_dump() | rest)
 
 
 def test_the_shape_of_an_artifact():
@@ -210,12 +236,16 @@ def test_the_shape_of_an_artifact():
             "generation": "g-1",
             "digest": "d" * 64,
             "bytes": 7,
+            "storedBytes": 2,
+            "uniqueBytes": 2,
             "files": 2,
             "node": "n",
             "capturedAt": "2026-01-29T10:05:00Z",
             "coldStartSeconds": 12.5,
             "captureSeconds": 2.5,
             "phases": {"dump": 1.0},
+            "compatibility": {},
+            "processes": [],
         },
         "progress": None,
         "failure": None,
@@ -223,9 +253,13 @@ def test_the_shape_of_an_artifact():
 
 
 def test_the_shape_of_an_outcome():
-    outcome = {"result": "cold", "reason": "x", "seconds": 1.0}
-    found = outcome_status({"coldStarts": 2, "restores": 7}, outcome, "p", "n", NOW)
-    assert found == {"coldStarts": 3, "lastRestore": {"pod": "p", "node": "n", "at": "2026-01-29T10:05:00Z", **outcome}}
+    outcome = {"result": "cold", "reason": "x", "cause": "Incompatible", "seconds": 1.0}
+    status = {"coldStarts": 2, "restores": 7, "coldStartsByCause": {"Incompatible": 1, "TriedBefore": 1}}
+    assert outcome_status(status, outcome, "p", "n", NOW) == {
+        "coldStarts": 3,
+        "coldStartsByCause": {"Incompatible": 2},
+        "lastRestore": {"pod": "p", "node": "n", "at": "2026-01-29T10:05:00Z", **outcome},
+    }
 
 
 def test_when_a_lease_has_run_out():
@@ -251,6 +285,54 @@ async def test_only_one_writer_holds_a_checkpoint(world):
             assert world.cluster.objects["leases", f"chrek-{HASH}"]["spec"]["holderIdentity"] == "chrek-agent-c"
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda leases: leases.update(holderIdentity="chrek-agent-b"), "chrek-agent-b has taken this checkpoint's lease over"),
+        (None, "this checkpoint's lease has been deleted"),
+    ],
+)
+async def test_a_capture_whose_lease_is_lost_ends(world, monkeypatch, change, reason):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+
+    async def capture():
+        async with hold(world.cluster, "ns", HASH, "chrek-agent-a"):
+            if change is None:
+                del world.cluster.objects["leases", f"chrek-{HASH}"]
+            else:
+                change(world.cluster.objects["leases", f"chrek-{HASH}"]["spec"])
+            await asyncio.Event().wait()
+
+    with pytest.raises(AgentError, match=reason):
+        await capture()
+    assert (("leases", f"chrek-{HASH}") in world.cluster.objects) is (change is not None)  # It is another's now.
+
+
+async def test_a_lease_is_renewed_while_it_is_held(world, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    async with hold(world.cluster, "ns", HASH, "chrek-agent-a"):
+        first = world.cluster.objects["leases", f"chrek-{HASH}"]["spec"]["renewTime"]
+        while world.cluster.objects["leases", f"chrek-{HASH}"]["spec"]["renewTime"] == first:
+            await asyncio.sleep(0.005)
+    assert ("leases", f"chrek-{HASH}") not in world.cluster.objects
+
+
+async def test_a_lease_that_cannot_be_renewed_in_time_is_lost(world, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(lease, "DURATION_SECONDS", 0.03)
+
+    async def refuse(*_):
+        raise ClusterError("away")
+
+    async def capture():
+        async with hold(world.cluster, "ns", HASH, "chrek-agent-a"):
+            monkeypatch.setattr(world.cluster, "get", refuse)
+            await asyncio.Event().wait()
+
+    with pytest.raises(AgentError, match="could not be renewed in time"):
+        await capture()
+
+
 def test_when_a_source_is_ready():
     ready = {"metadata": {}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
     assert is_ready(ready)
@@ -269,19 +351,33 @@ def test_the_marker_is_the_workers_own():
 @pytest.fixture
 def deleted(tmp_path):
     """A store with one artifact of ours and one of another checkpoint with the same identity."""
-    store = DirectoryStore(tmp_path / "store")
+    store = Store.at(tmp_path / "store")
     for generation, uid in (("g-1", "uid-1"), ("g-2", "uid-2")):
-        store.commit(store.stage(generation), manifest(generation, uid))
+        with store.begin(generation) as writer:
+            writer.commit(fields(uid))
     body = deepcopy(CHECKPOINT)
     body["metadata"] |= {"deletionTimestamp": "2026-01-29T10:05:00Z", "finalizers": ["other/first", "nvidia.com/chrek-artifact"]}
     return store, body
+
+
+def left(store):
+    return sorted(entry.key.split("/")[1] for entry in store.backend.list(f"{HASH}/"))
+
+
+async def test_a_retained_artifact_outlives_its_checkpoint(deleted):
+    store, body = deleted
+    body["spec"] = body["spec"] | {"deletionPolicy": "Retain"}
+    cluster = FakeCluster()
+    await delete_artifact(cluster, store, body)
+    assert left(store) == ["g-1", "g-2"]
+    assert len(cluster.patches) == 1
 
 
 async def test_a_deleted_checkpoint_takes_its_artifacts_along(deleted):
     store, body = deleted
     cluster = FakeCluster()
     await delete_artifact(cluster, store, body)
-    assert [path.name for path in (store.base / HASH).iterdir()] == ["g-2"]
+    assert left(store) == ["g-2"]
     path = "/metadata/finalizers/1"
     patch = [{"op": "test", "path": path, "value": "nvidia.com/chrek-artifact"}, {"op": "remove", "path": path}]
     assert cluster.patches == [("dynamocheckpoints", "cp", patch, "json", "")]
@@ -291,14 +387,14 @@ async def test_a_status_cannot_delete_what_is_another_checkpoints(deleted):
     store, body = deleted
     body["status"]["artifact"] = {"generation": "g-2", "digest": "d"}
     await delete_artifact(FakeCluster(), store, body)
-    assert [path.name for path in (store.base / HASH).iterdir()] == ["g-2"]
+    assert left(store) == ["g-2"]
 
 
 async def test_a_damaged_artifact_is_deleted_with_its_checkpoint(deleted):
     store, body = deleted
-    (store.base / HASH / "g-1" / "manifest.json").write_text("{")
+    (store.backend.base / HASH / "g-1" / "manifest.json").write_text("{")
     await delete_artifact(FakeCluster(), store, body)
-    assert [path.name for path in (store.base / HASH).iterdir()] == ["g-2"]
+    assert left(store) == ["g-2"]
 
 
 @pytest.mark.parametrize("refusal", [None, NotFoundError("gone"), ConflictError("changed")])

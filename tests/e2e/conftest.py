@@ -156,9 +156,13 @@ class Lab:
                     found.append(command.decode())
         return found
 
-    async def events(self, name: str) -> list[str]:
-        found = await self.cluster.list(EVENTS, fields=f"involvedObject.name={name}")
-        return [f"{event['reason']}: {event['message']}" for event in found]
+    async def event(self, name: str, reason: str) -> str:
+        """The message of the first event of that reason about the object: it may come after the status that it tells of."""
+
+        def wanted(event: dict) -> bool:
+            return event["involvedObject"]["name"] == name and event["reason"] == reason
+
+        return (await self.until(EVENTS, wanted))["message"]
 
 
 @pytest.fixture

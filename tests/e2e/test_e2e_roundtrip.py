@@ -96,10 +96,11 @@ async def test_a_reference_to_nothing_starts_cold_and_says_so(lab):
         "checkpoint": "no-such-checkpoint",
         "result": "cold",
         "reason": "checkpoint no-such-checkpoint does not exist",
+        "cause": "CheckpointNotFound",
         "seconds": 0,
     }
-    assert any("ColdStart" in event for event in await lab.events(pod["metadata"]["name"]))
-    assert any("CheckpointNotFound" in event for event in await lab.events(graph))
+    assert "no-such-checkpoint does not exist" in await lab.event(pod["metadata"]["name"], "ColdStart")
+    assert "no-such-checkpoint" in await lab.event(graph, "CheckpointNotFound")
 
 
 async def test_a_worker_that_never_gets_ready_fails_its_checkpoint_with_the_reason(lab):
@@ -107,7 +108,7 @@ async def test_a_worker_that_never_gets_ready_fails_its_checkpoint_with_the_reas
     checkpoint = await lab.settled(name)
     assert checkpoint.phase == "Failed"
     assert "did not become ready within 3 s" in checkpoint.status.message
-    assert any("CheckpointFailed" in event for event in await lab.events(name))
+    assert "did not become ready within 3 s" in await lab.event(name, "CheckpointFailed")
 
 
 async def test_deleting_a_checkpoint_deletes_its_artifact_and_its_job(lab):

@@ -9,17 +9,9 @@ import subprocess
 import threading
 import time
 
+FAULTS = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT))
 # Faults of our own are not passed on, and nobody can be asked to take the first two.
-_KEPT = {
-    signal.SIGKILL,
-    signal.SIGSTOP,
-    signal.SIGCHLD,
-    signal.SIGSEGV,
-    signal.SIGBUS,
-    signal.SIGFPE,
-    signal.SIGILL,
-    signal.SIGABRT,
-}
+_KEPT = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD} | FAULTS
 FORWARDED = frozenset(number for number in signal.valid_signals() if number not in _KEPT)
 
 
@@ -86,6 +78,20 @@ def reap(worker: int) -> int | None:
             return code
         if pid == worker:
             code = _exit_code(status)
+
+
+def ended() -> int | None:
+    """A child that has ended and is not collected yet."""
+    with contextlib.suppress(ChildProcessError):
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return found.si_pid if found is not None else None
+    return None
+
+
+def collect(child: int) -> None:
+    """Takes note of a child's end, so that its number is free again."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(child, os.WNOHANG)
 
 
 def _exit_code(status: int) -> int:

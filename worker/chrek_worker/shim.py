@@ -23,6 +23,8 @@ POLL_SECONDS = 0.01
 SOURCE_POLL_SECONDS = 0.1
 LEAVE_SECONDS = 2.5  # Dynamo's own workers look for the end of the capture once a second and leave by themselves.
 KILL_SECONDS = 10.0
+FAULT_SECONDS = 10.0
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 
 def main(argv: list[str]) -> int:
@@ -109,7 +111,7 @@ def run_target(command: list[str]) -> int:
             processes.kill_all_others(KILL_SECONDS)
         start_cold(command, str(outcome.get("reason") or "no reason given"))
     say(f"restored from checkpoint {(control.read(CLAIM) or {}).get('checkpoint', 'of unknown name')}")
-    return _be_parent(int(outcome["pid"]))  # type: ignore[call-overload]
+    return _be_parent(int(outcome["pid"]), command)  # type: ignore[call-overload]
 
 
 def _wait_outcome(control: ControlDirectory) -> dict[str, object]:
@@ -119,9 +121,13 @@ def _wait_outcome(control: ControlDirectory) -> dict[str, object]:
     claimed = False
     limit, deadline = claim_seconds, time.monotonic() + claim_seconds
     while True:
+        child = processes.ended()
         outcome = control.read(OUTCOME)
         if outcome is not None:
             return outcome
+        if child is not None:
+            # It was of a restore that has been given up, for the worker runs only after the outcome; the next one needs its number.
+            processes.collect(child)
         if not claimed and control.read(CLAIM) is not None:
             claimed, limit, deadline = True, restore_seconds, time.monotonic() + restore_seconds
         if time.monotonic() > deadline:
@@ -133,20 +139,30 @@ def _wait_outcome(control: ControlDirectory) -> dict[str, object]:
                 return ours  # Such as a full disk, on which the agent can decide nothing either.
             continue
         received = processes.next_signal(POLL_SECONDS)
-        if received in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        if received in STOPPING:
             with contextlib.suppress(OSError):
                 control.decide({"result": COLD, "reason": "the pod is being stopped"})
             sys.exit(128 + received)
 
 
-def _be_parent(worker: int) -> int:
-    """CRIU's tree has become ours, as orphans of this namespace do: signals go down, the exit code comes up."""
+def _be_parent(worker: int, command: list[str]) -> int:
+    """CRIU's tree has become ours, as orphans of this namespace do: signals go down, the exit code comes up.
+
+    A worker that a fault ends at once was not restored well: then the original command is started after all.
+    """
+    begin = time.monotonic()
+    stopping = False
     while True:
         received = processes.next_signal(1.0)
         if received not in (None, signal.SIGCHLD):
             processes.send(worker, received)
+            stopping = stopping or received in STOPPING
         code = processes.reap(worker)
         if code is not None:
+            seconds = time.monotonic() - begin
+            if code - 128 in processes.FAULTS and not stopping and seconds < FAULT_SECONDS:
+                processes.kill_all_others(KILL_SECONDS)
+                start_cold(command, f"the restored worker was ended by signal {code - 128} within {seconds:.1f} s")
             return code
         if not processes.alive(worker):
             say(f"the restored worker (PID {worker}) is gone")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 _ERROR: Final = re.compile(r"^(?:\(\d+\.\d+\)\s*)?(?:\s*\d+:\s*)?Error \((?P<place>[^)]*)\):\s*(?P<text>.*)$")
-_HARMLESS: Final = ("RLIMIT_NOFILE", "Can't setup RLIMIT", "Can't keep kdat cache")
+_HARMLESS: Final = ("Unable to create tun", "RLIMIT_NOFILE", "Can't setup RLIMIT", "Can't keep kdat cache")
 
 # What CRIU says -> what a person can do about it.
 _MEANINGS: Final = (

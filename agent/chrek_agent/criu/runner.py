@@ -5,8 +5,10 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from io import FileIO
 from pathlib import Path
 
 from chrek_agent.container import Container
@@ -16,6 +18,10 @@ from chrek_agent.errors import AgentError, CaptureError, RestoreError
 
 Started = Callable[[int], None]
 """Called with CRIU's process group as soon as it runs, so that a journal can name it."""
+
+
+class OvertimeError(CaptureError):
+    """CRIU did not finish its dump in time; there is no use in trying again."""
 
 
 class Criu:
@@ -50,8 +56,45 @@ class Criu:
         with ExitStack() as stack:
             criu_fd, images_fd, work_fd = (_open(stack, path) for path in (self.root, images, work))
             words = options.dump(worker, images_fd=images_fd, work_fd=work_fd)
-            command = [*options.enter(container.init), *options.program(criu_fd), *words]
+            command = [*options.enter(container.init, ipc=not container.has_system_v()), *options.program(criu_fd), *words]
             code = await _run(command, [criu_fd, images_fd, work_fd], seconds=seconds, started=started)
+        if code is None:
+            raise OvertimeError(explain(work / "dump.log", "dump", None))
+        if code != 0:
+            raise CaptureError(explain(work / "dump.log", "dump", code))
+
+    @asynccontextmanager
+    async def dump_in_place(
+        self, container: Container, worker: int, images: Path, work: Path, *, seconds: float, started: Started
+    ) -> AsyncIterator[None]:
+        """As `dump`, but private memory stays where it is: in the block the tree stands still, and the images lack nothing else.
+
+        CRIU takes two descriptors for each MiB or so, and fails where it may not have so many.
+
+        Raises:
+            CaptureError: As `dump`. What the block raises ends CRIU and is raised.
+        """
+        with ExitStack() as stack:
+            criu_fd, images_fd, work_fd = (_open(stack, path) for path in (self.root, images, work))
+            ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
+            ready, tell = (stack.enter_context(end) for end in _pipe())
+            words = options.dump(worker, images_fd=images_fd, work_fd=work_fd)
+            words += options.in_place(socket_fd=theirs.fileno(), ready_fd=tell.fileno())
+            command = [*options.enter(container.init, ipc=not container.has_system_v()), *options.program(criu_fd), *words]
+            passed = [criu_fd, images_fd, work_fd, theirs.fileno(), tell.fileno()]
+            async with _running(command, passed, started=started) as process:
+                # From now on only CRIU holds these: their end is its end.
+                theirs.close()
+                tell.close()
+                try:
+                    async with asyncio.timeout(seconds):
+                        if not await _first_byte(ready.fileno()):
+                            raise CaptureError(explain(work / "dump.log", "dump", await process.wait()))
+                        yield
+                        ours.close()
+                        code = await process.wait()
+                except TimeoutError as error:
+                    raise OvertimeError(explain(work / "dump.log", "dump", None)) from error
         if code != 0:
             raise CaptureError(explain(work / "dump.log", "dump", code))
 
@@ -98,10 +141,39 @@ def _open_stream(stack: ExitStack, container: Container, number: int) -> int:
     return descriptor
 
 
+def _pipe() -> tuple[FileIO, FileIO]:
+    ready, tell = os.pipe2(os.O_CLOEXEC)
+    return FileIO(ready, "rb"), FileIO(tell, "wb")
+
+
+async def _first_byte(descriptor: int) -> bytes:
+    """What is first written to a pipe; nothing when its other end is closed."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(descriptor, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(descriptor)
+    return os.read(descriptor, 1)
+
+
 async def _run(
     command: Sequence[str], descriptors: Sequence[int], *, seconds: float, started: Started, cgroups: Sequence[int] = ()
 ) -> int | None:
     """Exit code, or None when its time was up; then, and when we are cancelled, its whole process group is killed."""
+    async with _running(command, descriptors, started=started, cgroups=cgroups) as process:
+        try:
+            return await asyncio.wait_for(process.wait(), seconds)
+        except TimeoutError:
+            return None
+
+
+@asynccontextmanager
+async def _running(
+    command: Sequence[str], descriptors: Sequence[int], *, started: Started, cgroups: Sequence[int] = ()
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Runs it in a session of its own; what is left of its process group at the end is killed."""
 
     def join_cgroups() -> None:
         for descriptor in cgroups:
@@ -115,9 +187,7 @@ async def _run(
     )
     try:
         started(process.pid)
-        return await asyncio.wait_for(process.wait(), seconds)
-    except TimeoutError:
-        return None
+        yield process
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

@@ -1,0 +1,91 @@
+"""A tree restored from an artifact, stopped, with all of its memory: the fast way where it can be gone, else by CRIU alone."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from chrek_agent import processes
+from chrek_agent.container import Container
+from chrek_agent.criu.runner import Criu
+from chrek_agent.errors import RestoreError
+from chrek_agent.memory.fill import FillError, fill
+from chrek_agent.memory.pool import interruptible
+from chrek_agent.memory.whole import complete_images
+from chrek_agent.store.artifact import Artifact
+from chrek_agent.timing import Phases
+
+LOG: Final = logging.getLogger(__name__)
+_END_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """One restore."""
+
+    criu: Criu
+    container: Container
+    artifact: Artifact
+    images: Path
+    """The artifact's images, materialised; they are completed if need be."""
+    work: Path
+    """For CRIU's log."""
+    seconds: float
+    started: Callable[[int], None]
+    step: Callable[[str], None]
+    """Told of `criu` and `fill` before each begins."""
+    end: Callable[[], None]
+    """Ends what is half restored."""
+
+    async def run(self, streams: Mapping[int, str], phases: Phases) -> None:
+        """Restores the tree and leaves it stopped.
+
+        Args:
+            streams: See Criu.restore.
+            phases: Gets `criu` and `fill`, and `plain` where the fast way failed.
+
+        Raises:
+            ArtifactError: What is stored is not what was captured.
+            RestoreError: Anything else. In both cases the caller ends what is half restored.
+        """
+        self.step("criu")
+        with phases.phase("criu"):
+            await self._restore(streams)
+        if not self.artifact.manifest.memory:
+            return
+        self.step("fill")
+        try:
+            with phases.phase("fill"):
+                members = processes.namespace_members(self.container.init)
+                filled = await interruptible(lambda stop: fill(self.artifact, self.images, members, stop=stop))
+                phases.moved("fill", filled.length)
+                LOG.debug("container %s: %s", self.container.name, filled)
+        except FillError as error:
+            LOG.warning("container %s: memory is restored by CRIU, which takes longer: %s", self.container.name, error)
+            self.step("criu")
+            with phases.phase("plain"):
+                await self._again(streams)
+
+    async def _again(self, streams: Mapping[int, str]) -> None:
+        self.end()
+        await self._wait_ended()
+        try:
+            await asyncio.to_thread(complete_images, self.artifact, self.images)
+        except OSError as error:
+            raise RestoreError(f"there is no room for the whole of the images: {error.strerror or error}") from error
+        await self._restore(streams)
+
+    async def _restore(self, streams: Mapping[int, str]) -> None:
+        await self.criu.restore(self.container, self.images, self.work, streams, seconds=self.seconds, started=self.started)
+
+    async def _wait_ended(self) -> None:
+        """A number is free again only when its process has been reaped."""
+        taken = set(self.artifact.manifest.source.pids)
+        deadline = time.monotonic() + _END_SECONDS
+        while any(process.inner in taken for process in processes.namespace_members(self.container.init)):
+            if time.monotonic() > deadline:
+                raise RestoreError("what was half restored does not end")
+            await asyncio.sleep(0.01)

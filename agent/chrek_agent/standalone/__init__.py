@@ -1,0 +1,1 @@
+"""`chrek-agent` as a plain command on a node without Kubernetes."""

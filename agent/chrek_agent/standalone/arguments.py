@@ -1,0 +1,56 @@
+"""The command lines of the plain commands. What they do is imported when one runs."""
+
+import argparse
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Final
+
+from kubectl_chrek.api import names
+
+COMMANDS: Final = ("capture", "restore", "inspect", "verify", "doctor")
+
+
+def add_node_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where things lie on a node: for the daemon and the plain commands."""
+    root = Path(os.environ.get("CHREK_CRIU_ROOT", "/"))
+    parser.add_argument("--state", type=Path, default=Path("/var/lib/chrek"), help="journal and logs, local to this node")
+    parser.add_argument("--criu-root", type=Path, default=root, help="tree with usr/sbin/criu (CHREK_CRIU_ROOT)")
+    parser.add_argument("--cgroup-root", type=Path, default=Path("/sys/fs/cgroup"), help="where cgroupfs is mounted")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+
+
+def parse_command(words: list[str]) -> argparse.Namespace:
+    """The command line of a plain command; `command` is what to await."""
+    parser = argparse.ArgumentParser(prog="chrek-agent", description="Captures and restores containers without a cluster")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    capture = _verb(verbs, "capture", "capture a container's worker; it runs on")
+    capture.add_argument("target", metavar="CONTAINER", help="ID of a container, or PID of a process in it")
+    capture.add_argument("--identity", type=Path, required=True, help="YAML file with model, backendFramework, ...")
+    restore = _verb(verbs, "restore", "restore an artifact into a container whose PID 1 is the waiting shim")
+    restore.add_argument("artifact", metavar="ARTIFACT", help="HASH, HASH/GENERATION, or its directory")
+    restore.add_argument("target", metavar="CONTAINER", help="ID of a container, or PID of a process in it")
+    restore.add_argument("--wait", type=float, default=20.0, help="seconds to wait for the shim")
+    restore.add_argument("--override", action="append", default=[], help="a compatibility check that does not count, or all")
+    for name, text in (("inspect", "show what is in an artifact"), ("verify", "read an artifact back")):
+        _verb(verbs, name, text).add_argument("artifact", metavar="ARTIFACT", help="HASH, HASH/GENERATION, or its directory")
+    _verb(verbs, "doctor", "check this machine")
+    args = parser.parse_args(words)
+    args.command = _command(words[0])
+    return args
+
+
+def _verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=text, description=text.capitalize())
+    parser.add_argument("--store", type=Path, default=Path(names.BASE_PATH), help="directory of artifacts")
+    parser.add_argument("--node", default="", help="this node's name; default: its host name")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    add_node_arguments(parser)
+    return parser
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], Coroutine[None, None, int]]:
+    from chrek_agent.standalone import commands
+
+    found: Callable[[argparse.Namespace], Coroutine[None, None, int]] = getattr(commands, name)
+    return found

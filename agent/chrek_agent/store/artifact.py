@@ -1,0 +1,172 @@
+"""One artifact as a restore reads it."""
+
+import mmap
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from chrek_agent.errors import ArtifactError
+from chrek_agent.store import chunking
+from chrek_agent.store.backend import Backend
+from chrek_agent.store.catalog import read_catalog, read_listing
+from chrek_agent.store.chunking import CHUNK
+from chrek_agent.store.index import Record
+from chrek_agent.store.model import MANIFEST, Blob, Manifest, Run
+from chrek_agent.store.reading import Chunk, DamagedPackError, PackReader, check, decoded
+
+THREADS: Final = min(16, os.cpu_count() or 1)
+
+Progress = Callable[[int, int], None]
+"""Told bytes done and bytes in all; by any thread, one at a time."""
+
+
+class Artifact:
+    """An artifact whose manifest has been checked, and of which every chunk has a place in a pack that is there.
+
+    Methods raise ArtifactError for what is not what was captured, with one line that names it. They may be called from several
+    threads. It holds open files until it is closed.
+    """
+
+    def __init__(self, backend: Backend, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self._backend = backend
+        self._places = _find(backend, manifest)
+        self._buffers = threading.local()
+        try:
+            self._reader = PackReader(backend, {pack for pack, _ in self._places.values()})
+        except OSError as error:
+            raise ArtifactError(f"artifact {manifest.generation} cannot be read: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes its files."""
+        self._reader.close()
+
+    def chunks(self, content: Run | Blob) -> Iterator[Chunk]:
+        """The chunks of a run or a file that are not all zeros, in order."""
+        size = content.length if isinstance(content, Run) else content.size
+        for number, (length, name) in enumerate(zip(chunking.lengths(size), content.chunks, strict=True)):
+            if name is not None:
+                pack, record = self._places[bytes.fromhex(name)]
+                if record.length != length:
+                    raise ArtifactError(f"artifact {self.manifest.generation} is corrupt: chunk {name[:16]} has another length")
+                yield Chunk(number * CHUNK, length, record.digest, self._reader.place(pack, record), record.extents, record)
+
+    def fetch(self, chunk: Chunk, into: memoryview | None = None) -> memoryview:
+        """The chunk's pages that are not zero, one after the other, not yet checked.
+
+        Args:
+            chunk: Which.
+            into: A buffer of 2 MiB to use; None for a new one. What is returned need not be in it.
+        """
+        pack = chunk.place.pack
+        try:
+            stored = self._reader.read(pack, chunk.place.offset, chunk.place.stored, into)
+        except OSError as error:
+            raise ArtifactError(f"pack {pack} of artifact {self.manifest.generation} cannot be read: {error}") from error
+        return decoded(pack, chunk.record, stored)
+
+    def check(self, chunk: Chunk, dense: memoryview) -> None:
+        """Compares fetched pages with the digest."""
+        check(chunk.place.pack, chunk.record, dense)
+
+    def pieces(self, chunk: Chunk, dense: memoryview) -> list[tuple[int, memoryview]]:
+        """Fetched pages and their offsets in the chunk."""
+        return chunking.scatter(chunk.extents, dense)
+
+    def materialise(self, directory: Path) -> None:
+        """Writes all files below an existing directory, checked; raises OSError too."""
+        for path, blob in self.manifest.files.items():
+            target = directory / path
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with target.open("xb", buffering=0) as file:
+                file.truncate(blob.size)
+        tasks = [(directory / path, chunk) for path, blob in self.manifest.files.items() for chunk in self.chunks(blob)]
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(lambda task: self._write(*task), tasks))
+
+    def verify(self, progress: Progress | None = None) -> None:
+        """Reads everything back."""
+        for entry in self._backend.list(f"{self.manifest.identity_hash}/{self.manifest.generation}/"):
+            if not entry.key.endswith(f"/{self.manifest.generation}/{MANIFEST}"):
+                raise ArtifactError(f"artifact {self.manifest.generation} is corrupt: {entry.key} does not belong to it")
+        chunks = {chunk.digest: chunk for content in self._contents() for chunk in self.chunks(content)}
+        total = sum(chunk.place.stored for chunk in chunks.values())
+        done = 0
+        lock = threading.Lock()
+
+        def verify(chunk: Chunk) -> None:
+            nonlocal done
+            self._verify(chunk)
+            with lock:
+                done += chunk.place.stored
+                if progress is not None:
+                    progress(done, total)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(verify, sorted(chunks.values(), key=lambda chunk: (chunk.place.pack, chunk.place.offset))))
+
+    def _contents(self) -> Iterator[Run | Blob]:
+        yield from self.manifest.files.values()
+        yield from self.manifest.memory
+
+    def _write(self, target: Path, chunk: Chunk) -> None:
+        dense = self.fetch(chunk, self._buffer())
+        self.check(chunk, dense)
+        descriptor = os.open(target, os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            for offset, data in self.pieces(chunk, dense):
+                _write_all(descriptor, data, chunk.offset + offset)
+        finally:
+            os.close(descriptor)
+
+    def _verify(self, chunk: Chunk) -> None:
+        """The padding behind a chunk is checked too, so that no byte of a pack goes unseen."""
+        record, pack = chunk.record, chunk.place.pack
+        try:
+            stored = self._reader.read(pack, record.offset, record.room, self._buffer())
+        except OSError as error:
+            raise ArtifactError(f"pack {pack} of artifact {self.manifest.generation} cannot be read: {error}") from error
+        if len(stored) != record.room or stored[record.stored :] != bytes(record.room - record.stored):
+            raise DamagedPackError(pack, f"pack {pack} is damaged behind chunk {record.digest.hex()[:16]}")
+        check(pack, record, decoded(pack, record, stored[: record.stored]))
+
+    def _buffer(self) -> memoryview:
+        """The calling thread's own."""
+        if not hasattr(self._buffers, "view"):
+            self._buffers.view = memoryview(mmap.mmap(-1, CHUNK))
+        return self._buffers.view  # type: ignore[no-any-return]
+
+
+def _find(backend: Backend, manifest: Manifest) -> dict[bytes, tuple[str, Record]]:
+    """Where each chunk is: in the packs that the manifest names or, after a repack, in any other."""
+    wanted = manifest.digests()
+    try:
+        listing = read_listing(backend)
+        hinted = [pack for pack in manifest.packs if pack not in listing.tombstones]
+        catalog = read_catalog(backend, listing, hinted)
+        places = catalog.locate(wanted)
+        if len(places) < len(wanted):
+            catalog = read_catalog(backend, listing)
+            places = catalog.locate(wanted)
+    except OSError as error:
+        raise ArtifactError(f"artifact {manifest.generation} cannot be read: {error}") from error
+    for digest in wanted - places.keys():
+        why = "; ".join(sorted(catalog.damaged.values())[:3]) or "it is in no pack"
+        raise ArtifactError(f"artifact {manifest.generation} is corrupt: chunk {digest.hex()[:16]}: {why}")
+    return places
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        count = os.pwrite(descriptor, data, offset)
+        data, offset = data[count:], offset + count

@@ -1,0 +1,96 @@
+"""What the store's packs hold, by their indexes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from chrek_agent.errors import ArtifactError
+from chrek_agent.store.backend import Backend, Entry
+from chrek_agent.store.index import INDEX_END, PACK_END, PACKS, Index, Record, index_key, parse_index
+
+TOMBSTONES: Final = "tombstones/"
+_INDEX_LIMIT: Final = 64 << 20
+"""More than the index of a pack of single pages; a longer one is damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The names of what is there; `tombstones` are packs that a sweep has found dead."""
+
+    tombstones: dict[str, Entry]
+    packs: dict[str, Entry]
+    indexes: dict[str, Entry]
+
+    def is_live(self, pack: str) -> bool:
+        """It is whole and not about to go."""
+        return pack in self.packs and pack in self.indexes and pack not in self.tombstones
+
+
+def read_listing(backend: Backend) -> Listing:
+    """Raises OSError. Tombstones first: they are the last to go, so that no pack is taken for live that was just deleted."""
+    tombstones = {entry.key.removeprefix(TOMBSTONES): entry for entry in backend.list(TOMBSTONES)}
+    packs, indexes = {}, {}
+    for entry in backend.list(PACKS):
+        name = entry.key.removeprefix(PACKS)
+        if name.endswith(PACK_END):
+            packs[name.removesuffix(PACK_END)] = entry
+        elif name.endswith(INDEX_END):
+            indexes[name.removesuffix(INDEX_END)] = entry
+    return Listing(tombstones, packs, indexes)
+
+
+def read_index(backend: Backend, pack: str) -> Index:
+    """One index; raises OSError, or ArtifactError as `parse_index`."""
+    return parse_index(pack, backend.read(index_key(pack), 0, _INDEX_LIMIT))
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The indexes of packs that are there in their full size; of others, what is wrong with them."""
+
+    listing: Listing
+    indexes: dict[str, Index]
+    damaged: dict[str, str] = field(default_factory=dict)
+
+    def homes(self) -> dict[bytes, str]:
+        """For each chunk a pack that a new artifact may rely on."""
+        live = [index for pack, index in self.indexes.items() if self.listing.is_live(pack)]
+        return {digest: index.pack for index in live for digest in index.records}
+
+    def locate(self, digests: Iterable[bytes]) -> dict[bytes, tuple[str, Record]]:
+        """A place for each of these chunks that has one, in packs that stay where possible."""
+        wanted = set(digests)
+        found: dict[bytes, tuple[str, Record]] = {}
+        for pack in sorted(self.indexes, key=lambda pack: (pack in self.listing.tombstones, pack)):
+            records = self.indexes[pack].records
+            for digest in (wanted & records.keys()) - found.keys():
+                found[digest] = pack, records[digest]
+        return found
+
+
+def read_catalog(backend: Backend, listing: Listing, only: Iterable[str] | None = None) -> Catalog:
+    """The indexes of all packs of the listing, or of `only` some; raises OSError."""
+    indexes, damaged = {}, {}
+    for pack in sorted(listing.indexes.keys() & (listing.indexes if only is None else only)):
+        if pack not in listing.packs:
+            damaged[pack] = f"pack {pack} is missing"
+            continue
+        try:
+            index = read_index(backend, pack)
+        except FileNotFoundError:
+            continue  # A sweep has just deleted it.
+        except ArtifactError as error:
+            damaged[pack] = str(error)
+            continue
+        if listing.packs[pack].size == index.size:
+            indexes[pack] = index
+        else:
+            damaged[pack] = f"pack {pack} has {listing.packs[pack].size} bytes, not {index.size}"
+    return Catalog(listing, indexes, damaged)
+
+
+def is_young(listing: Listing, pack: str, before: datetime) -> bool:
+    """A part of it was written after this time: its capture may still be under way."""
+    entries = [group[pack] for group in (listing.packs, listing.indexes) if pack in group]
+    return any(entry.modified > before for entry in entries)

@@ -1,0 +1,153 @@
+"""The store: artifacts made of chunks in packs that they share. See `docs/architecture.md` for where things lie."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from chrek_agent.errors import ArtifactError
+from chrek_agent.store.artifact import Artifact, Progress
+from chrek_agent.store.backend import Backend
+from chrek_agent.store.local import STAGING, DirectoryBackend, prune_directory, remove_tree
+from chrek_agent.store.model import MANIFEST, Manifest, digest_manifest, parse_manifest
+from chrek_agent.store.reading import DamagedPackError
+from chrek_agent.store.repack import BELOW, Repacked, repack
+from chrek_agent.store.survey import MANIFEST_LIMIT, manifest_keys, read_survey
+from chrek_agent.store.sweep import GRACE, Swept, bury, sweep
+from chrek_agent.store.usage import Usage, measure
+from chrek_agent.store.writer import ArtifactWriter
+
+
+def new_generation(now: datetime) -> str:
+    """A name for the next generation: sorts by time, unique across nodes."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+class Store:
+    """One store. All methods block; OSError means that the place refused.
+
+    Args:
+        backend: The place.
+        scratch: Where captures keep small files while they are under way; local, and this store's own.
+        compress: Compress chunks where it pays.
+    """
+
+    def __init__(self, backend: Backend, scratch: Path, *, compress: bool = False) -> None:
+        self.backend = backend
+        self.scratch = scratch
+        self._compress = compress
+
+    @classmethod
+    def at(cls, base: Path, *, compress: bool = False) -> Self:
+        """A store in a directory."""
+        return cls(DirectoryBackend(base), base / STAGING, compress=compress)
+
+    def begin(self, generation: str) -> ArtifactWriter:
+        """Begins an artifact; reads what the store has, so that nothing is stored twice."""
+        staging = self.scratch / _element(generation)
+        for parent in (self.scratch.parent, self.scratch):  # `parents=True` would leave them open to all.
+            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        staging.mkdir(mode=0o700)
+        try:
+            return ArtifactWriter(self.backend, generation, staging, compress=self._compress)
+        except BaseException:
+            remove_tree(staging)
+            raise
+
+    def discard_staging(self, generation: str) -> None:
+        """Removes what a capture left that died."""
+        remove_tree(self.scratch / _element(generation))
+
+    def open(self, identity_hash: str, generation: str, digest: str) -> Artifact:
+        """An artifact; its manifest is checked and its chunks are located, their content is not read.
+
+        Raises:
+            ArtifactError: There is no such artifact, its manifest is not the one that was committed, or chunks are missing.
+        """
+        content = self._read(_key(identity_hash, generation))
+        if digest_manifest(content) != digest:
+            raise ArtifactError(f"artifact {generation} is corrupt: its manifest is not the one that was committed")
+        manifest = parse_manifest(generation, content)
+        if manifest.identity_hash != identity_hash:
+            raise ArtifactError(f"artifact {generation} is corrupt: its manifest is not the one that was committed")
+        return Artifact(self.backend, manifest)
+
+    def verify(self, identity_hash: str, generation: str, digest: str, progress: Progress | None = None) -> Manifest:
+        """Reads the whole artifact back.
+
+        A pack that is found damaged gets a tombstone: the next capture will not rely on it, and stores its chunks anew.
+
+        Raises:
+            ArtifactError: Something is not what was captured.
+        """
+        with self.open(identity_hash, generation, digest) as artifact:
+            try:
+                artifact.verify(progress)
+            except DamagedPackError as error:
+                with suppress(OSError):
+                    bury(self.backend, error.pack, datetime.now(UTC))
+                raise
+            return artifact.manifest
+
+    def find(self, identity_hash: str, owner_uid: str) -> list[Manifest]:
+        """The artifacts of one checkpoint, oldest first; damaged ones are passed over."""
+        return [manifest for manifest in self._manifests(identity_hash) if manifest.owner.uid == owner_uid]
+
+    def belongs(self, identity_hash: str, generation: str, owner_uid: str) -> bool:
+        """False when the generation's manifest names another owner; a damaged one belongs to whoever says so."""
+        key = _key(identity_hash, generation)
+        try:
+            manifest = parse_manifest(generation, self._read(key))
+        except ArtifactError:
+            return True
+        return manifest.owner.uid == owner_uid
+
+    def delete(self, identity_hash: str, generations: set[str]) -> int:
+        """Deletes the named generations; returns how many there were. Their chunks go with a later sweep."""
+        prefixes = [f"{_element(identity_hash)}/{_element(generation)}/" for generation in generations]
+        count = 0
+        for prefix in prefixes:
+            keys = [entry.key for entry in self.backend.list(prefix)]
+            count += f"{prefix}{MANIFEST}" in keys
+            # The manifest first: an artifact is never seen half deleted.
+            for key in sorted(keys, key=lambda key: key != f"{prefix}{MANIFEST}"):
+                self.backend.delete(key)
+        return count
+
+    def usage(self) -> Usage:
+        """Who uses how much."""
+        return measure(read_survey(self.backend))
+
+    def sweep(self, now: datetime, grace: timedelta = GRACE) -> Swept:
+        """Deletes what no artifact needs; see `sweep.py`. Removes what dead captures left on this machine too."""
+        swept = sweep(self.backend, now, grace)
+        prune_directory(self.scratch, now - grace)
+        return swept
+
+    def repack(self, now: datetime, grace: timedelta = GRACE, below: float = BELOW) -> Repacked:
+        """Copies what is left of mostly dead packs together."""
+        return repack(self.backend, now, grace, below)
+
+    def _manifests(self, identity_hash: str) -> Iterator[Manifest]:
+        for key in manifest_keys(self.backend, f"{_element(identity_hash)}/"):
+            with suppress(ArtifactError):
+                yield parse_manifest(key.split("/")[1], self._read(key))
+
+    def _read(self, key: str) -> bytes:
+        try:
+            return self.backend.read(key, 0, MANIFEST_LIMIT)
+        except OSError as error:
+            raise ArtifactError(f"artifact {key.split('/')[1]} has no manifest: {error.strerror or error}") from error
+
+
+def _key(identity_hash: str, generation: str) -> str:
+    return f"{_element(identity_hash)}/{_element(generation)}/{MANIFEST}"
+
+
+def _element(name: str) -> str:
+    """`name`, if it is one plain path element: both halves of an artifact's path come from objects that users can edit."""
+    if not name or name.startswith(".") or "/" in name or "\0" in name:
+        raise ArtifactError(f"{name!r} names no artifact")
+    return name

@@ -1,0 +1,206 @@
+"""One worker at a time, captured and restored: plainly by CRIU and the driver's calls, and by the agent's own code."""
+
+import asyncio
+import contextlib
+import itertools
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import container
+from container import Box
+
+from chrek_agent import rootfs
+from chrek_agent.capture import Capture, Captured
+from chrek_agent.config import AgentConfig
+from chrek_agent.criu.runner import Criu
+from chrek_agent.cuda.driver import Bindings
+from chrek_agent.cuda.sequence import freeze, unfreeze
+from chrek_agent.inspect import pipes
+from chrek_agent.journal import record
+from chrek_agent.restore import Restore, wait_for_shim
+from chrek_agent.store.store import Store
+from chrek_agent.thaw import thaw, wake
+from kubectl_chrek.api.checkpoint import Artifact, read_checkpoint
+
+HASH = "5941a4cb3c363457"
+LIMIT = 300.0
+WORKER = Path(__file__).with_name("worker.py")
+Row = dict[str, Any]
+
+
+@dataclass
+class Lab:
+    """A directory for everything, and the driver, opened before anything is timed as in an agent that runs for long."""
+
+    base: Path
+    criu_root: Path
+    driver: Bindings = field(default_factory=Bindings)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        self.config = AgentConfig(
+            node="bench", base_path=self.base / "store", state=self.base / "agent", criu_root=self.criu_root, attempt_seconds=LIMIT
+        )
+        for path in (self.config.journal, self.config.work, self.config.base_path):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.criu = Criu(self.criu_root)
+
+    @property
+    def store(self) -> Store:
+        return Store.at(self.config.base_path)
+
+    def fresh(self, name: str) -> Path:
+        path = self.base / f"{name}-{next(self._numbers)}"
+        shutil.rmtree(path, ignore_errors=True)
+        return path
+
+    @contextlib.contextmanager
+    def worker(self, *words: str) -> Iterator[tuple[Box, Row]]:
+        """A started worker and its cold start."""
+        begin = time.time()
+        with container.source(self.fresh("source"), self._command(words)) as box:
+            first = box.said_after(begin, LIMIT)
+            yield box, {"seconds": first["at"] - begin, "said": first["said"]}
+
+    @contextlib.contextmanager
+    def target(self, *words: str) -> Iterator[Box]:
+        with container.target(self.fresh("target"), self._command(words)) as box:
+            yield box
+        settle()
+
+    def _command(self, words: tuple[str, ...]) -> list[str]:
+        return [shutil.which("python3") or "python3", str(WORKER), *words]
+
+    def capture(self, box: Box) -> tuple[Captured, Row]:
+        """By the agent's code; the worker then goes on."""
+        before = box.state()
+        begin = time.time()
+        captured = asyncio.run(self._capture(box))
+        seconds = time.time() - begin
+        after = box.said_after(time.time(), LIMIT)
+        assert after["said"] == before["said"], "the source has changed by its capture"
+        phases = captured.manifest.phases
+        row = {
+            "seconds": seconds,
+            "state": before,
+            "committed": sum(seconds for name, seconds in phases.items() if name not in ("verify", "unaccounted")),
+            "phases": phases,
+            "bytes": captured.manifest.sizes.logical,
+            "new_bytes": captured.manifest.sizes.stored,
+            "runs": len(captured.manifest.memory),
+            "memory_bytes": sum(run.length for run in captured.manifest.memory),
+        }
+        return captured, row
+
+    async def _capture(self, box: Box) -> Captured:
+        spec = {"identity": {"model": "bench/random", "backendFramework": "vllm"}, "job": {"podTemplateSpec": {}}}
+        metadata = {"name": "bench", "namespace": "bench", "uid": "uid-bench"}
+        checkpoint = read_checkpoint({"metadata": metadata, "spec": spec, "status": {"phase": "Creating", "identityHash": HASH}})
+        pod = {"metadata": {"name": "bench"}, "status": {}}
+        work = Capture(self.config, self.criu, self.store)
+        with record(self.config.journal, "capture", box.container) as entry:
+            try:
+                return await work.run(pod, checkpoint, box.container, entry, lambda *_: None, cold_start=0.0)
+            finally:
+                thaw(box.container.init)
+
+    def restore(self, captured: Captured, expected: Row, *words: str) -> Row:
+        """By the agent's code, verified, into a fresh container."""
+        with self.target(*words) as box:
+            begin = time.time()
+            restored = asyncio.run(self._restore(box, captured))
+            done = time.time()
+            first = _first(box, begin, expected)
+            row = {"seconds": first["at"] - begin, "agent": done - begin, "phases": restored.phases, "bytes": restored.moved}
+            return row | {"after": huge_pages(box.worker().pid)}
+
+    async def _restore(self, box: Box, captured: Captured) -> Any:
+        await wait_for_shim(box.container, seconds=20)
+        artifact = Artifact(generation=captured.manifest.generation, digest=captured.digest)
+        return await Restore(self.config, self.criu, self.store).run(
+            "bench", captured.manifest.identity_hash, artifact, box.container, ""
+        )
+
+    def plain_capture(self, box: Box, images: Path) -> Row:
+        """The driver's checkpoint and CRIU's dump; the worker then goes on."""
+        images.mkdir()
+        work = self.fresh("work")
+        work.mkdir()
+        worker = box.worker()
+        begin = time.time()
+        freeze(self.driver, [worker.pid], lock_seconds=60)
+        frozen = time.time()
+        try:
+            state = box.state()
+            dump = self.criu.dump(box.container, worker.inner, images, work, seconds=LIMIT, started=lambda _: None)
+            asyncio.run(dump)
+            dumped = time.time()
+        finally:
+            thaw(box.container.init)
+            unfreeze(self.driver, [worker.pid])
+        tar = images.with_suffix(".tar")
+        rootfs.pack_upper(rootfs.upper_directory(box.container), tar, rootfs.mount_points(box.container))
+        size = sum(path.stat().st_size for path in images.iterdir())
+        row = {"seconds": dumped - begin, "phases": {"gpu": frozen - begin, "dump": dumped - frozen}, "bytes": size}
+        return row | {"streams": pipes(box.container), "state": state}
+
+    def plain_restore(self, images: Path, captured: Row, *words: str) -> Row:
+        """CRIU's restore and the driver's, verified by nobody; its files are put there before the clock starts."""
+        with self.target(*words) as box:
+            work = self.fresh("work")
+            work.mkdir()
+            tars = [(images.with_suffix(".tar"), "/")]
+            asyncio.run(rootfs.unpack(box.container, deleted=[], tars=tars, marker=""))
+            begin = time.time()
+            restore = self.criu.restore(box.container, images, work, captured["streams"], seconds=LIMIT, started=lambda _: None)
+            asyncio.run(restore)
+            criu = time.time()
+            wake(box.container.init)
+            pid = box.worker().pid
+            self.driver.restore(pid, {})
+            self.driver.unlock(pid)
+            gpu = time.time()
+            first = _first(box, begin, captured["state"])
+            return {"seconds": first["at"] - begin, "phases": {"criu": criu - begin, "gpu": gpu - criu}}
+
+
+def _first(box: Box, begin: float, expected: Row) -> Row:
+    """The first thing that a restored worker says: it goes on counting, and all of its memory is as it was."""
+    first = box.said_after(begin, LIMIT)
+    assert first["step"] > expected["step"], "it has started anew"
+    assert first["said"] == expected["said"], f"the restored worker says {first['said']}, not {expected['said']}"
+    return first
+
+
+def settle() -> None:
+    """Processes that were killed hold their memory for a while yet."""
+    deadline = time.time() + 20
+    last = 0
+    while time.time() < deadline:
+        free = available()
+        if free - last < 256 << 20:
+            return
+        last = free
+        time.sleep(0.3)
+
+
+def available() -> int:
+    """Bytes of memory that could be used."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("no MemAvailable")
+
+
+def huge_pages(pid: int) -> Row:
+    """Resident memory and how much of it is on huge pages, in MiB."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith(("Rss:", "AnonHugePages:")):
+                found[line.partition(":")[0]] = int(line.split()[1]) // 1024
+    return found

@@ -1,0 +1,172 @@
+"""A GPU worker captured and restored on this machine: `run.py --out FILE [--parts NAME,...] [--criu-root TREE] [--disk DIRECTORY]`.
+
+Each part is a process of its own with a time limit, and notes what it has found as it goes: one that hangs or fails costs its own
+numbers alone. Everything lies in a tmpfs, which stands for a warm page cache, but for the parts that say `disk`.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ceilings
+from lab import Lab, Row
+
+Note = Callable[[str, Any], None]
+
+
+def part_ceilings(_: Lab, note: Note) -> None:
+    note("facts", ceilings.facts())
+    note("memory", ceilings.memory(32))
+    note("processor", ceilings.processor())
+    note("copies", ceilings.copies())
+
+
+def part_worker(lab: Lab, note: Note, kind: str, size: str, gib: float, *, plain: int, ours: int, again: bool = False) -> None:
+    """One worker, captured and restored both ways; `again`: a second time, and another process with the same weights."""
+    words = (kind, size, "7")
+    images = lab.fresh("plain")
+    with lab.worker(*words) as (box, cold):
+        note("cold", cold["seconds"])
+        if plain:
+            ceilings.present(gib * 2.2)
+            plainly = lab.plain_capture(box, images)
+            note("plain_capture", plainly)
+        if ours:
+            captured, row = _capture(lab, note, "capture", box, gib)
+        if again:
+            _capture(lab, note, "capture_again", box, gib)
+    for _ in range(plain):
+        ceilings.present(gib * 1.1)
+        note("plain_restore", lab.plain_restore(images, plainly, *words))
+    shutil.rmtree(images, ignore_errors=True)
+    for _ in range(ours):
+        ceilings.present(gib * 1.1)
+        note("restore", lab.restore(captured, row["state"], *words))
+    if again:
+        with lab.worker(*words) as (box, _):
+            _capture(lab, note, "capture_of_another", box, gib)
+
+
+def _capture(lab: Lab, note: Note, name: str, box: Any, gib: float) -> tuple[Any, Row]:
+    ceilings.present(gib * 2.2)
+    captured, row = lab.capture(box)
+    note(name, row)
+    return captured, row
+
+
+def part_disk(lab: Lab, note: Note, gib: int) -> None:
+    """Nothing is in the page cache when a restore begins."""
+    words = ("weights", str(gib), "7")
+    images = lab.fresh("plain")
+    with lab.worker(*words) as (box, _):
+        plainly = lab.plain_capture(box, images)
+        captured, row = _capture(lab, note, "capture", box, gib)
+    for how in ("plain", "ours"):
+        ceilings.present(gib * 1.1)
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        if how == "plain":
+            note("plain_restore", lab.plain_restore(images, plainly, *words))
+        else:
+            note("restore", lab.restore(captured, row["state"], *words))
+
+
+PARTS: dict[str, tuple[float, Callable[[Lab, Note], None]]] = {
+    "ceilings": (60, part_ceilings),
+    "smoke": (100, lambda lab, note: part_worker(lab, note, "weights", "2", 3, plain=1, ours=1, again=True)),
+    "llama-1b": (80, lambda lab, note: part_worker(lab, note, "llama", "1b", 4, plain=0, ours=1)),
+    "weights-4": (80, lambda lab, note: part_worker(lab, note, "weights", "4", 5, plain=2, ours=2)),
+    "weights-16": (240, lambda lab, note: part_worker(lab, note, "weights", "16", 17.5, plain=2, ours=3, again=True)),
+    "llama-8b": (120, lambda lab, note: part_worker(lab, note, "llama", "8b", 17, plain=1, ours=2)),
+    "weights-48": (240, lambda lab, note: part_worker(lab, note, "weights", "48", 49.5, plain=0, ours=2)),
+    "disk-8": (120, lambda lab, note: part_disk(lab, note, 8)),
+}
+"""Name -> seconds that it may take, and what it does."""
+
+
+def run_part(name: str, base: Path, criu_root: Path, out: Path) -> None:
+    """In its own process: notes each result in `out` at once."""
+    found: dict[str, Any] = {}
+
+    def note(key: str, value: Any) -> None:
+        found.setdefault(key, []).append(value)
+        out.write_text(json.dumps(found))
+        shown = json.dumps(value, default=str)
+        print(f"{name} {key}: {shown[:700]}", flush=True)
+
+    base.mkdir(parents=True)
+    try:
+        PARTS[name][1](Lab(base, criu_root), note)
+    except BaseException:
+        note("error", traceback.format_exc()[-3000:])
+        logs = [path for pattern in ("dump.log", "restore.log") for path in base.rglob(pattern)]
+        for path in sorted(logs, key=lambda path: path.stat().st_mtime)[-2:]:
+            note(path.name, path.read_text(errors="replace")[-4000:])
+        raise
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def run_all(options: argparse.Namespace) -> dict[str, Any]:
+    began = time.monotonic()
+    whole: dict[str, Any] = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "parts": {}}
+    for name in options.parts.split(","):
+        left = options.seconds - (time.monotonic() - began)
+        limit = min(PARTS[name][0], left)
+        base = (options.disk if name.startswith("disk") else options.memory) / name
+        notes = options.out.with_name(f"{name}.part")
+        begin = time.monotonic()
+        words = ["--part", name, "--criu-root", str(options.criu_root), "--memory", str(base), "--out", str(notes)]
+        status = _timed([sys.executable, __file__, *words], limit) if limit > 20 else "no time was left"
+        found = json.loads(notes.read_text()) if notes.exists() else {}
+        notes.unlink(missing_ok=True)
+        whole["parts"][name] = found | {"status": status, "seconds": round(time.monotonic() - begin, 1)}
+        options.out.write_text(json.dumps(whole, indent=1) + "\n")
+        shutil.rmtree(base, ignore_errors=True)
+    return whole
+
+
+def _timed(words: list[str], seconds: float) -> str:
+    process = subprocess.Popen(words, start_new_session=True)
+    try:
+        return "done" if process.wait(seconds) == 0 else "failed"
+    except subprocess.TimeoutExpired:
+        # Its containers end with it.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return f"not done within {seconds:.0f} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--parts", default="ceilings,weights-4,weights-16,llama-8b,weights-48,disk-8")
+    parser.add_argument("--seconds", type=float, default=560, help="for all parts together")
+    parser.add_argument("--criu-root", type=Path, default=Path("/opt/chrek/criu"))
+    parser.add_argument("--memory", type=Path, default=Path("/run/chrek-bench"), help="where a tmpfs is mounted for the run")
+    parser.add_argument("--disk", type=Path, default=Path("/var/tmp/chrek-bench"))
+    parser.add_argument("--part", choices=PARTS, help="only this one, in this process")
+    options = parser.parse_args()
+    if options.part:
+        run_part(options.part, options.memory, options.criu_root, options.out)
+        return
+    options.memory.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=110g", "tmpfs", str(options.memory)], check=True)
+    try:
+        run_all(options)
+    finally:
+        subprocess.run(["umount", "-l", str(options.memory)], check=False)
+
+
+if __name__ == "__main__":
+    main()
