@@ -3,12 +3,13 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
 
 from chrek_operator.running import run_operator
-from chrek_operator.settings import Settings
+from chrek_operator.settings import Settings, Webhook
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.cluster import Cluster
@@ -42,8 +43,35 @@ def _parser() -> argparse.ArgumentParser:
         default="own",
         help="own: graphs become Deployments; integrate: the Dynamo platform runs graphs, only their checkpoints are created",
     )
+    parser.add_argument("--webhook-port", type=int, metavar="PORT", help="serve admission webhooks on this port; absent: none")
+    parser.add_argument(
+        "--webhook-url", default="", metavar="URL", help="where the API server finds them, for an operator outside of the cluster"
+    )
+    parser.add_argument("--webhook-exempt", nargs="*", default=[], metavar="NS", help="namespaces whose pods are left alone")
+    parser.add_argument("--service", default=names.OPERATOR, help="Service that leads to the webhooks (default %(default)s)")
+    parser.add_argument("--leader-elect", action="store_true", help="act only while holding the operators' Lease")
+    parser.add_argument(
+        "--own-namespace",
+        default=os.environ.get("POD_NAMESPACE", "default"),
+        metavar="NS",
+        help="namespace of the Lease, the Service and the webhooks' Secret (default $POD_NAMESPACE, else default)",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="log everything")
     return parser
+
+
+def _webhook(options: argparse.Namespace) -> Webhook | None:
+    if options.webhook_port is None:
+        return None
+    outside = {"address": "127.0.0.1"} if options.webhook_url else {}
+    return Webhook(
+        namespace=options.own_namespace,
+        service=options.service,
+        url=options.webhook_url,
+        port=options.webhook_port,
+        exempt=(options.own_namespace, *options.webhook_exempt) if not options.webhook_url else tuple(options.webhook_exempt),
+        **outside,
+    )
 
 
 async def _run(options: argparse.Namespace) -> None:
@@ -52,6 +80,8 @@ async def _run(options: argparse.Namespace) -> None:
         mode=options.mode,
         storage_type=options.storage_type,
         base_path=options.base_path,
+        webhook=_webhook(options),
+        lease_namespace=options.own_namespace if options.leader_elect else "",
     )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

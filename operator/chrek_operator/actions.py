@@ -26,6 +26,14 @@ class Ensure:
 
 
 @dataclass(frozen=True, slots=True)
+class Provide:
+    """Creates an object unless there is one of its name, whatever that looks like."""
+
+    resource: Resource
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
 class Replace:
     """Puts a whole object in place of the one with its resourceVersion."""
 
@@ -63,7 +71,7 @@ class Tell:
     warning: bool = False
 
 
-Action = Create | Ensure | Replace | Patch | Delete | Tell
+Action = Create | Ensure | Provide | Replace | Patch | Delete | Tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,12 @@ def bind(block: ServiceCheckpoint, checkpoints: Sequence[Checkpoint], template: 
     return _by_identity(block.identity, checkpoints, said_name if said_hash == block.identity.hash else "")
 
 
+def choose(identity_hash: str, checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
+    """The one that lookups by identity take: not a Failed one, rather the one named by its hash, rather the oldest."""
+    same = [checkpoint for checkpoint in checkpoints if checkpoint.hash == identity_hash]
+    return min(same, key=lambda one: (one.phase == names.Phase.FAILED, one.metadata.name != identity_hash), default=None)
+
+
 def _by_name(block: ServiceCheckpoint, checkpoints: Sequence[Checkpoint], said_hash: str | None) -> Binding:
     check_label(block.ref, f"spec.services.{block.service}.checkpoint.checkpointRef")
     found = next((checkpoint for checkpoint in checkpoints if checkpoint.metadata.name == block.ref), None)
@@ -84,5 +90,5 @@ def _by_identity(identity: Identity, checkpoints: Sequence[Checkpoint], said_nam
     wanted = identity.hash
     same = [checkpoint for checkpoint in checkpoints if checkpoint.hash == wanted]
     kept = next((checkpoint for checkpoint in same if checkpoint.metadata.name == said_name), None)
-    found = kept or min(same, key=lambda one: (one.phase == names.Phase.FAILED, one.metadata.name != wanted), default=None)
+    found = kept or choose(wanted, same)
     return Binding(found.metadata.name if found is not None else wanted, wanted, found)

@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from chrek_operator import deletion, outcome
+from chrek_operator import deletion, expiry, outcome
 from chrek_operator.actions import Create, Delete, Ensure, Patch, Plan
+from chrek_operator.binding import choose, usable
 from chrek_operator.draft import Draft
+from chrek_operator.expiry import sooner
 from chrek_operator.jobs import job_body
 from chrek_operator.objects import controlled_by, is_deleting, status_condition, timestamp
 from chrek_operator.settings import Settings
@@ -22,6 +24,10 @@ from kubectl_chrek.cluster.resources import CHECKPOINTS, CONFIG_MAPS, JOBS
 
 Body = dict[str, Any]
 
+ON_LOSS: Final = "OnLoss"
+"""Value of `spec.recreatePolicy`."""
+RECREATE_AFTER_SECONDS: Final = 600.0
+"""An artifact that is lost sooner than this after it became Ready is not captured anew: something is wrong with the store."""
 RETRIED: Final = "nvidia.com/chrek-retried"
 """Annotation with the last value of the retry annotation that was acted upon."""
 
@@ -38,6 +44,10 @@ class Seen:
     """Pods that carry this checkpoint's name as sources."""
     lease: Body | None = None
     """The Lease of its hash."""
+    same: tuple[Body, ...] | None = None
+    """All checkpoints of its identity, itself among them; None: nobody has looked."""
+    needed_by: str | None = None
+    """Why it must not be deleted although its time has come, empty if it may; None: nobody has looked."""
 
 
 def plan_checkpoint(seen: Seen, settings: Settings) -> Plan:
@@ -56,6 +66,15 @@ def plan_checkpoint(seen: Seen, settings: Settings) -> Plan:
     draft = Draft(CHECKPOINTS, seen.body, seen.now)
     draft.set(identityHash=identity_hash)
     _compare_name(draft, checkpoint)
+    _compare_others(seen, draft, checkpoint)
+    due = expiry.next_step(seen.body, checkpoint, seen.needed_by, seen.now)
+    if any(isinstance(action, Delete) for action in due.actions):
+        return due
+    plan = _step(seen, checkpoint, draft, settings)
+    return Plan((*due.actions, *plan.actions), sooner(plan.recheck, due.recheck))
+
+
+def _step(seen: Seen, checkpoint: Checkpoint, draft: Draft, settings: Settings) -> Plan:
     return _STEPS.get(checkpoint.status.phase, _begin)(seen, checkpoint, draft, settings)
 
 
@@ -111,6 +130,20 @@ def _compare_name(draft: Draft, checkpoint: Checkpoint) -> None:
     message = f"the identity's hash is {checkpoint.hash}, not {name}: checkpointRef takes {name}, lookups by identity the hash"
     if draft.condition(Condition.NAME_IS_HASH, Reason.NAME_DIFFERS, message, true=False):
         draft.tell(Reason.NAME_DIFFERS, message, warning=True)
+
+
+def _compare_others(seen: Seen, draft: Draft, checkpoint: Checkpoint) -> None:
+    """Whom lookups by identity take, where several checkpoints have the same."""
+    if seen.same is None:
+        return
+    owner = choose(checkpoint.hash, usable(seen.same))
+    if owner is None or owner.metadata.name == checkpoint.metadata.name:
+        draft.condition(Condition.IDENTITY_UNIQUE, Reason.IDENTITY_UNIQUE, true=True)
+        return
+    other = owner.metadata.name
+    message = f"DynamoCheckpoint {other} has this identity: lookups by identity take that one, this one is reached by its name"
+    if draft.condition(Condition.IDENTITY_UNIQUE, Reason.IDENTITY_SHARED, message, true=False):
+        draft.tell(Reason.IDENTITY_SHARED, message, warning=True)
 
 
 def _begin(seen: Seen, checkpoint: Checkpoint, draft: Draft, settings: Settings) -> Plan:
@@ -201,9 +234,20 @@ def _become_ready(seen: Seen, checkpoint: Checkpoint, draft: Draft, settings: Se
 
 def _ready(seen: Seen, checkpoint: Checkpoint, draft: Draft, settings: Settings) -> Plan:
     if checkpoint.status.artifact is None:
-        return outcome.artifact_lost(draft, checkpoint)
+        return _lost(seen, checkpoint, draft)
     outcome.follow_job(draft, own_job(seen))
     return draft.plan()
+
+
+def _lost(seen: Seen, checkpoint: Checkpoint, draft: Draft) -> Plan:
+    """The artifact is gone: the end, or a new beginning if the user wants that and it does not happen all the time."""
+    ready_since = checkpoint.status.created_at
+    lasted = ready_since is not None and (seen.now - ready_since).total_seconds() >= RECREATE_AFTER_SECONDS
+    if checkpoint.spec.get("recreatePolicy") != ON_LOSS or not lasted:
+        return outcome.artifact_lost(draft, checkpoint)
+    message = f"the artifact was lost, and is captured anew: {outcome.withdraw(draft, checkpoint)}"
+    draft.tell(Reason.RECREATED, message, warning=True)
+    return _anew(seen, draft, message)
 
 
 def _failed(seen: Seen, checkpoint: Checkpoint, draft: Draft, settings: Settings) -> Plan:
@@ -211,7 +255,11 @@ def _failed(seen: Seen, checkpoint: Checkpoint, draft: Draft, settings: Settings
     retry = annotations.get(names.ANNOTATION_RETRY, "")
     if not retry or retry == annotations.get(RETRIED, ""):
         return draft.plan()
-    message = f"trying again, as annotation {names.ANNOTATION_RETRY} asks"
+    return _anew(seen, draft, f"trying again, as annotation {names.ANNOTATION_RETRY} asks")
+
+
+def _anew(seen: Seen, draft: Draft, message: str) -> Plan:
+    """Back to Pending, without what is left of the last try."""
     draft.set(phase=Phase.PENDING, message=message, failure=None, progress=None)
     draft.condition(Condition.JOB_CREATED, Reason.JOB_DELETED, message, true=False)
     job = own_job(seen)

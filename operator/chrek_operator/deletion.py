@@ -2,7 +2,7 @@
 
 The Job goes at once. Our finalizer stays until an agent has deleted the artifact; only where none can exist - no artifact was
 ever recorded, no source pod is left and nobody holds the Lease of a capture - the operator takes it off itself, so that deleting
-works on a cluster without agents.
+works on a cluster without agents. The same goes for an artifact that is to be retained.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,8 @@ def plan_deletion(
     metadata = checkpoint.metadata
     if names.FINALIZER not in metadata.finalizers:
         return Plan()
-    if checkpoint.status.artifact is not None or checkpoint.status.created_at is not None:
+    captured = checkpoint.status.artifact is not None or checkpoint.status.created_at is not None
+    if captured and not checkpoint.retained:
         draft = Draft(CHECKPOINTS, body, now)
         draft.set(message="waiting for an agent to delete the artifact")
         return draft.plan()

@@ -9,12 +9,14 @@ from typing import Any, Final
 
 import kopf
 
-from chrek_operator.reconciler import Key
+from chrek_operator.reconciler import Key, utc_now
+from chrek_operator.resync import needs_a_step
+from chrek_operator.routes import Routes
 from chrek_operator.settings import Settings
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ClusterError
 from kubectl_chrek.cluster import Cluster
-from kubectl_chrek.cluster.resources import CHECKPOINTS, DEPLOYMENTS, GRAPHS, JOBS, Resource
+from kubectl_chrek.cluster.resources import CHECKPOINTS, DEPLOYMENTS, GRAPHS, JOBS, POLICIES, Resource
 
 LOG: Final = logging.getLogger(__name__)
 STOP_SECONDS: Final = 5.0
@@ -22,44 +24,6 @@ CLOSE_SECONDS: Final = 0.1
 RESTART_SECONDS: Final = 5.0
 
 Body = dict[str, Any]
-
-
-class Routes:
-    """From an object's change to the keys it concerns. Knows the graphs, since a checkpoint's change concerns those beside it."""
-
-    def __init__(self) -> None:
-        self._graphs: set[Key] = set()
-        self._checkpoints: dict[Key, tuple[object, ...]] = {}
-
-    def keys(self, resource: Resource, body: Body, *, deleted: bool = False) -> list[Key]:
-        """Keys to look at after this change."""
-        metadata = body["metadata"]
-        namespace, labels = metadata.get("namespace", ""), metadata.get("labels") or {}
-        if resource is CHECKPOINTS:
-            return self._checkpoint(Key("checkpoint", namespace, metadata["name"]), body, deleted=deleted)
-        if resource is GRAPHS:
-            key = Key("graph", namespace, metadata["name"])
-            (self._graphs.discard if deleted else self._graphs.add)(key)
-            return [key]
-        if resource is JOBS and names.LABEL_NAME in labels:
-            return [Key("checkpoint", namespace, labels[names.LABEL_NAME])]
-        if resource is DEPLOYMENTS and names.LABEL_GRAPH in labels:
-            return [Key("graph", namespace, labels[names.LABEL_GRAPH])]
-        return []
-
-    def _checkpoint(self, key: Key, body: Body, *, deleted: bool) -> list[Key]:
-        status = body.get("status") or {}
-        known = self._checkpoints.pop(key, None)
-        now = (
-            body["metadata"].get("uid"),
-            body["metadata"].get("deletionTimestamp"),
-            status.get("phase"),
-            bool(status.get("artifact")),
-        )
-        if not deleted:
-            self._checkpoints[key] = now
-        beside = [graph for graph in self._graphs if graph.namespace == key.namespace] if deleted or now != known else []
-        return [key, *beside]
 
 
 class Delivery:
@@ -120,7 +84,7 @@ class Delivery:
     def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(self._login)
-        watched = [CHECKPOINTS, JOBS, GRAPHS, *([DEPLOYMENTS] if self._settings.mode == "own" else [])]
+        watched = [CHECKPOINTS, JOBS, GRAPHS, POLICIES, *([DEPLOYMENTS] if self._settings.mode == "own" else [])]
         for resource in watched:
             self._listen(registry, resource, loop)
         return registry
@@ -130,13 +94,17 @@ class Delivery:
         group, _, version = resource.api_version.rpartition("/")
 
         async def seen(event: kopf.RawEvent, **_: Any) -> None:
-            loop.call_soon_threadsafe(self._route, resource, dict(event["object"]), event["type"] == "DELETED")
+            loop.call_soon_threadsafe(self._route, resource, dict(event["object"]), event["type"])
 
         labels = {label: kopf.PRESENT} if label else None
         kopf.on.event(group, version, resource.plural, registry=registry, labels=labels, id=resource.plural)(seen)
 
-    def _route(self, resource: Resource, body: Body, deleted: bool) -> None:
-        for key in self._routes.keys(resource, body, deleted=deleted):
+    def _route(self, resource: Resource, body: Body, event: str | None) -> None:
+        """An event without a type is of a list, such as the first one: what is at rest in it need not be looked at."""
+        if event is None and resource is CHECKPOINTS and not needs_a_step(body, None, utc_now(), self._settings):
+            self._routes.keys(resource, body)
+            return
+        for key in self._routes.keys(resource, body, deleted=event == "DELETED"):
             self._enqueue(key)
 
     async def _login(self, **_: Any) -> kopf.ConnectionInfo:
@@ -162,6 +130,8 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
+    # It would watch all definitions of the cluster, for kinds that come later: the resync finds those without that right.
+    settings.scanning.disabled = True
     return settings
 
 

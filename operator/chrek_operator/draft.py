@@ -55,13 +55,13 @@ class Draft:
         self._tells.append(Tell(self._body, reason, message, key or version, warning=warning))
 
     def plan(self, *first: Action, recheck: float | None = None) -> Plan:
-        """`first`, then the status if it differs from the one read, then the Events."""
+        """`first`, then the Events, then the status if it differs from the one read: who dies in between tells nothing twice."""
         metadata = self._body["metadata"]
         changes = merge_patch(self._status, self._wanted)
         # The version guards against another's write between our read and this: then nothing is written, and all is read anew.
         patch = {"metadata": {"resourceVersion": metadata.get("resourceVersion", "")}, "status": changes}
         status = (Patch(self._resource, metadata["name"], patch, "status"),) if changes else ()
-        return Plan((*first, *status, *self._tells), recheck)
+        return Plan((*first, *self._tells, *status), recheck)
 
 
 def merge_patch(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> Body:

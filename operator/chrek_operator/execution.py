@@ -3,15 +3,16 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chrek_operator.actions import Action, Create, Delete, Ensure, Patch, Replace, Tell
+from chrek_operator.actions import Action, Create, Delete, Ensure, Patch, Provide, Replace, Tell
 from chrek_operator.draft import merge_patch
 from chrek_operator.objects import digest, timestamp
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ChrekError, ConflictError, NotFoundError
-from kubectl_chrek.cluster import Cluster
+from kubectl_chrek.cluster import Cluster, Resource
 from kubectl_chrek.cluster.resources import EVENTS
 
 LOG: Final = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class Executor:
                     LOG.info("%s/%s: created %s %s", namespace, body["metadata"]["name"], resource.kind, body["metadata"]["name"])
                 case Ensure():
                     await self._ensure(action, namespace)
+                case Provide(resource, body):
+                    await self._provide(resource, body, namespace)
                 case Replace(resource, body):
                     await self._cluster.replace(resource, body, namespace)
                     LOG.info("%s/%s: updated %s", namespace, body["metadata"]["name"], resource.kind)
@@ -62,6 +65,15 @@ class Executor:
         changes = merge_patch({key: present.get(key) for key in wanted if key in present}, wanted)
         if changes:
             await self._cluster.patch(action.resource, name, changes, namespace)
+
+    async def _provide(self, resource: Resource, body: Body, namespace: str) -> None:
+        name = body["metadata"]["name"]
+        try:
+            await self._cluster.get(resource, name, namespace)
+        except NotFoundError:
+            with suppress(ConflictError):
+                await self._cluster.create(resource, body, namespace)
+                LOG.info("%s/%s: created %s", namespace, name, resource.kind)
 
     async def _delete(self, action: Delete, namespace: str) -> None:
         try:

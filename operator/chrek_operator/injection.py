@@ -1,15 +1,20 @@
 """A pod template with the shim in it: pure functions from template to template."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
+from chrek_operator.podinfo import add_podinfo
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.api.rendering import SHELL, worker_container
 
 SHIM_COMMAND: Final = ("python3", f"{names.SHIM_DIR}/{names.SHIM_FILE}", "--")
+CLAIM_SECONDS: Final = 30.0
+RESTORE_SECONDS: Final = 600.0
+"""What the shim waits by itself; a pod's own environment may say otherwise."""
 OUR_ENV: Final = frozenset(
     (
         names.ENV_STORAGE_TYPE,
@@ -52,19 +57,25 @@ def inject_source(template: Mapping[str, Any], injection: Injection) -> Body:
     return pod
 
 
-def inject_target(template: Mapping[str, Any], injection: Injection) -> Body:
+def inject_target(template: Mapping[str, Any], injection: Injection, recorded: Sequence[str] = ()) -> Body:
     """The template of a pod that is to be restored, or starts cold.
+
+    Args:
+        template: A pod template, or a pod.
+        injection: What it is told.
+        recorded: The command that was captured, for a worker that leaves its own to the image.
 
     Raises:
         UsageError: As inject_source.
     """
-    pod, _ = _inject(template, injection, {})
+    pod, worker = _inject(template, injection, {}, recorded)
+    _hold_probes(worker)
     pod["metadata"]["labels"][names.LABEL_RESTORE] = "true"
     return pod
 
 
-def original_command(worker: Mapping[str, Any]) -> list[str]:
-    """What a container runs by its own words.
+def original_command(worker: Mapping[str, Any], recorded: Sequence[str] = ()) -> list[str]:
+    """What a container runs by its own words, or else what was captured, where its words do not contradict that.
 
     Raises:
         UsageError: They leave it to the image, which nobody here can read.
@@ -74,25 +85,60 @@ def original_command(worker: Mapping[str, Any]) -> list[str]:
         return [*command, *args]
     if len(args) == 1 and not str(args[0]).startswith("-"):
         return [*SHELL, args[0]]
+    if recorded and (not args or list(recorded)[-len(args) :] == args):
+        return list(recorded)
     name = worker.get("name", "")
     raise UsageError(f"container {name} has no command: give command: the image's own entrypoint cannot be wrapped")
 
 
-def _inject(template: Mapping[str, Any], injection: Injection, extra_env: dict[str, str]) -> tuple[Body, Body]:
+def _inject(
+    template: Mapping[str, Any], injection: Injection, extra_env: dict[str, str], recorded: Sequence[str] = ()
+) -> tuple[Body, Body]:
     pod = deepcopy(dict(template))
     worker = worker_container(pod)
     if worker is None:
         raise UsageError("the pod template has no containers", hint="give it a container with image and command")
-    worker["command"] = [*SHIM_COMMAND, *original_command(worker)]
+    worker["command"] = [*SHIM_COMMAND, *original_command(worker, recorded)]
     worker.pop("args", None)
     # Ours come first, so that the user's may refer to them as $(NAME).
     own = [entry for entry in worker.get("env") or () if entry["name"] not in OUR_ENV]
     worker["env"] = [{"name": name, "value": value} for name, value in (_env(injection) | extra_env).items()] + own
     worker["volumeMounts"] = _by_key("mountPath", worker.get("volumeMounts"), _mounts())
     pod["spec"]["volumes"] = _by_key("name", pod["spec"].get("volumes"), _volumes())
+    add_podinfo(pod["spec"], worker)
     metadata = pod["metadata"] = dict(pod.get("metadata") or {})
     metadata["labels"] = _labels(metadata.get("labels") or {}, injection)
     return pod, worker
+
+
+def _hold_probes(worker: Body) -> None:
+    """Keeps a liveness probe from killing a worker that is being restored.
+
+    A startup probe of the user's own may fail for as much longer as a restore may take. Where there is only a liveness probe, it
+    becomes the startup probe as well: once a second, and for as long as it would have been borne with, and a restore.
+    """
+    wait = _env_seconds(worker, names.ENV_CLAIM_SECONDS, CLAIM_SECONDS)
+    wait += _env_seconds(worker, names.ENV_RESTORE_SECONDS, RESTORE_SECONDS)
+    startup, liveness = worker.get("startupProbe"), worker.get("livenessProbe")
+    if startup:
+        period = startup.get("periodSeconds") or 10
+        failures = (startup.get("failureThreshold") or 3) + math.ceil(wait / period)
+        worker["startupProbe"] = {**startup, "failureThreshold": failures}
+    elif liveness:
+        borne = (liveness.get("initialDelaySeconds") or 0) + (liveness.get("periodSeconds") or 10) * (
+            liveness.get("failureThreshold") or 3
+        )
+        gate = {key: value for key, value in liveness.items() if key not in ("initialDelaySeconds", "successThreshold")}
+        worker["startupProbe"] = gate | {"periodSeconds": 1, "failureThreshold": math.ceil(borne + wait)}
+
+
+def _env_seconds(worker: Mapping[str, Any], name: str, default: float) -> float:
+    """A number of seconds in a container's environment, as the shim would read it."""
+    found = next((entry.get("value") for entry in worker.get("env") or () if entry["name"] == name), None)
+    try:
+        return float(found or default)
+    except ValueError:
+        return default
 
 
 def _labels(own: Mapping[str, str], injection: Injection) -> dict[str, str]:

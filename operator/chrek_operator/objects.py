@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 from kubectl_chrek.api.errors import UsageError
 
 LABEL_LIMIT: Final = 63
+_LABEL: Final = re.compile(r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
 
 Body = dict[str, Any]
 
@@ -21,7 +23,6 @@ def owner_reference(owner: Mapping[str, Any]) -> Body:
         "name": owner["metadata"]["name"],
         "uid": owner["metadata"]["uid"],
         "controller": True,
-        "blockOwnerDeletion": True,
     }
 
 
@@ -57,3 +58,8 @@ def check_label(value: str, what: str) -> str:
     if len(value) > LABEL_LIMIT:
         raise UsageError(f"{what} {value!r} has {len(value)} characters, more than the {LABEL_LIMIT} of a label", hint="shorten it")
     return value
+
+
+def is_pod_label(value: str) -> bool:
+    """Whether `value` may be a label's."""
+    return len(value) <= LABEL_LIMIT and bool(_LABEL.match(value))

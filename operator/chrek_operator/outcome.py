@@ -55,14 +55,20 @@ def no_artifact(draft: Draft, pods: Sequence[Body]) -> Plan:
     return fail(draft, Reason.ARTIFACT_MISSING, message, kind=None)
 
 
-def artifact_lost(draft: Draft, checkpoint: Checkpoint) -> Plan:
-    """A Ready checkpoint's artifact turned out to be missing or corrupt: the agent has withdrawn it."""
+def withdraw(draft: Draft, checkpoint: Checkpoint) -> str:
+    """A Ready checkpoint's artifact turned out to be missing or corrupt, and the agent has withdrawn it; returns why."""
     failure = checkpoint.status.failure
     named = _REASONED.match(failure)
     reason = named[1] if named else Reason.ARTIFACT_CORRUPT if failure else Reason.ARTIFACT_MISSING
     message = failure or "the artifact is gone"
-    draft.set(phase=Phase.FAILED, message=message)
     draft.condition(Condition.ARTIFACT_AVAILABLE, reason, message, true=False)
+    return message
+
+
+def artifact_lost(draft: Draft, checkpoint: Checkpoint) -> Plan:
+    """That is the end of it."""
+    message = withdraw(draft, checkpoint)
+    draft.set(phase=Phase.FAILED, message=message)
     draft.tell(Reason.CHECKPOINT_FAILED, message, warning=True)
     return draft.plan()
 

@@ -1,9 +1,11 @@
 """Which object is due when: one reconcile for each key at a time, and a failing key waits longer each time."""
 
 import asyncio
+import heapq
+import itertools
 import logging
+import math
 from collections.abc import Awaitable, Callable, Hashable
-from operator import itemgetter
 from typing import Final, Generic, TypeVar
 
 from kubectl_chrek.api.errors import ChrekError, ConflictError
@@ -24,15 +26,24 @@ class WorkQueue(Generic[K]):
         self._handle = handle
         self._workers = workers
         self._due: dict[K, float] = {}
-        self._running: dict[asyncio.Task[None], K] = {}
+        self._order: list[tuple[float, int, K]] = []
+        """A heap of what is due. An entry counts if its time is the key's in `_due`: others have been overtaken."""
+        self._count = itertools.count()
+        self._running: dict[K, asyncio.Task[None]] = {}
         self._failures: dict[K, int] = {}
         self._wake = asyncio.Event()
 
     def add(self, key: K, delay: float = 0.0) -> None:
         """Makes the key due in `delay` seconds, or sooner if it was to be."""
         at = asyncio.get_running_loop().time() + delay
-        self._due[key] = min(at, self._due.get(key, at))
+        if at < self._due.get(key, math.inf):
+            self._due[key] = at
+            self._push(key)
         self._wake.set()
+
+    def __len__(self) -> int:
+        """How many keys are due, now or later."""
+        return len(self._due)
 
     async def run(self) -> None:
         """Handles keys as they become due, until cancelled; what is being handled then is cancelled too."""
@@ -46,29 +57,35 @@ class WorkQueue(Generic[K]):
                 except TimeoutError:
                     continue
         finally:
-            tasks = list(self._running)
+            tasks = list(self._running.values())
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _start_due(self, now: float) -> float | None:
         """Starts what is due; returns when the next key will be (None: when woken)."""
-        busy = set(self._running.values())
-        waiting = sorted(((at, key) for key, at in self._due.items() if key not in busy), key=itemgetter(0))
-        for at, key in waiting:
-            if len(self._running) >= self._workers:
-                return None
+        while self._order and len(self._running) < self._workers:
+            at, _, key = self._order[0]
+            if self._due.get(key) != at or key in self._running:
+                # One that is being handled comes back here when that has ended.
+                heapq.heappop(self._order)
+                continue
             if at > now:
                 return at
+            heapq.heappop(self._order)
             del self._due[key]
-            task = asyncio.create_task(self._attempt(key))
-            self._running[task] = key
-            task.add_done_callback(self._ended)
+            task = self._running[key] = asyncio.create_task(self._attempt(key))
+            task.add_done_callback(lambda _, key=key: self._ended(key))  # type: ignore[misc]
         return None
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._running[task]
+    def _ended(self, key: K) -> None:
+        del self._running[key]
+        if key in self._due:
+            self._push(key)
         self._wake.set()
+
+    def _push(self, key: K) -> None:
+        heapq.heappush(self._order, (self._due[key], next(self._count), key))
 
     async def _attempt(self, key: K) -> None:
         try:

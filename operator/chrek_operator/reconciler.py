@@ -1,22 +1,29 @@
 """One object at a time: reads what is, has it planned, does the plan."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from chrek_operator.actions import Create
 from chrek_operator.checkpoints import Seen, own_job, plan_checkpoint, plan_refused
 from chrek_operator.execution import Executor
+from chrek_operator.expiry import is_due
+from chrek_operator.facts import gather_facts
 from chrek_operator.graphs import plan_removals, plan_services, plan_status, plan_warnings
-from chrek_operator.objects import controlled_by, is_deleting
+from chrek_operator.objects import LABEL_LIMIT, controlled_by, is_deleting
 from chrek_operator.outcome import words
+from chrek_operator.policies import plan_policy
 from chrek_operator.services import Around, ServicePlan
 from chrek_operator.settings import Settings
+from chrek_operator.wanted import deployment_names, wanted_checkpoints
 from kubectl_chrek.api import names
+from kubectl_chrek.api.checkpoint import read_checkpoint
 from kubectl_chrek.api.errors import ClusterError, ConflictError, IdentityError, NotFoundError, UsageError
 from kubectl_chrek.api.identity import parse_identity
 from kubectl_chrek.cluster import Cluster, Resource
-from kubectl_chrek.cluster.resources import CHECKPOINTS, DEPLOYMENTS, GRAPHS, JOBS, LEASES, PODS
+from kubectl_chrek.cluster.resources import CHECKPOINTS, DEPLOYMENTS, GRAPHS, JOBS, LEASES, PODS, POLICIES
+from kubectl_chrek.ops.retention import in_use
 
 Body = dict[str, Any]
 
@@ -24,7 +31,7 @@ Body = dict[str, Any]
 class Key(NamedTuple):
     """What is reconciled."""
 
-    kind: Literal["checkpoint", "graph"]
+    kind: Literal["checkpoint", "graph", "policy"]
     namespace: str
     name: str
 
@@ -45,11 +52,13 @@ class Reconciler:
 
     async def reconcile(self, key: Key) -> float | None:
         """One step; returns in how many seconds the next one is due, None for "at the next event". Raises ChrekError."""
-        resource = CHECKPOINTS if key.kind == "checkpoint" else GRAPHS
+        resource, step = {
+            "checkpoint": (CHECKPOINTS, self._checkpoint),
+            "graph": (GRAPHS, self._graph),
+            "policy": (POLICIES, self._policy),
+        }[key.kind]
         body = await self._find(resource, key.name, key.namespace)
-        if body is None:
-            return None
-        return await (self._checkpoint(body, key) if key.kind == "checkpoint" else self._graph(body, key))
+        return None if body is None else await step(body, key)
 
     async def _checkpoint(self, body: Body, key: Key) -> float | None:
         seen = await self._see(body, key)
@@ -65,17 +74,36 @@ class Reconciler:
         return plan.recheck
 
     async def _see(self, body: Body, key: Key) -> Seen:
-        job = await self._find(JOBS, names.job_name(key.name), key.namespace)
-        seen = Seen(body, self._clock(), job)
+        seen = Seen(body, self._clock(), await self._find(JOBS, names.job_name(key.name), key.namespace))
         phase = (body.get("status") or {}).get("phase")
-        if not is_deleting(body) and phase != names.Phase.CREATING:
+        if is_deleting(body):
+            return replace(seen, pods=await self._sources(key), lease=await self._lease(body, key))
+        if _expires(body, seen.now):
+            seen = replace(seen, needed_by=await self._needed_by(body, key.namespace))
+        if phase in (names.Phase.PENDING, names.Phase.CREATING):
+            seen = replace(seen, same=await self._same(body, key.namespace))
+        if phase != names.Phase.CREATING:
             return seen
+        mine = own_job(seen)
+        pods = await self._sources(key) if mine is not None else ()
+        return replace(seen, pods=tuple(pod for pod in pods if mine is not None and controlled_by(pod, mine)))
+
+    async def _sources(self, key: Key) -> tuple[Body, ...]:
+        if len(key.name) > LABEL_LIMIT:
+            return ()
         selector = f"{names.LABEL_SOURCE}=true,{names.LABEL_NAME}={key.name}"
-        pods = await self._cluster.list(PODS, key.namespace, labels=selector) if len(key.name) <= 63 else []
-        if not is_deleting(body):
-            mine = own_job(seen)
-            pods = [pod for pod in pods if mine is not None and controlled_by(pod, mine)]
-        return Seen(body, seen.now, job, tuple(pods), await self._lease(body, key) if is_deleting(body) else None)
+        return tuple(await self._cluster.list(PODS, key.namespace, labels=selector))
+
+    async def _same(self, body: Body, namespace: str) -> tuple[Body, ...] | None:
+        identity_hash = (body["metadata"].get("labels") or {}).get(names.LABEL_HASH)
+        if not identity_hash:
+            return None
+        return tuple(await self._cluster.list(CHECKPOINTS, namespace, labels=f"{names.LABEL_HASH}={identity_hash}"))
+
+    async def _needed_by(self, body: Body, namespace: str) -> str:
+        """Why a checkpoint must stay; looked up right before it would be deleted."""
+        checkpoint = read_checkpoint(body)
+        return in_use(checkpoint, await gather_facts(self._cluster, namespace, [checkpoint], self._clock()))
 
     async def _lease(self, body: Body, key: Key) -> Body | None:
         try:
@@ -87,9 +115,7 @@ class Reconciler:
     async def _graph(self, body: Body, key: Key) -> float | None:
         if is_deleting(body):
             return None
-        around = Around(
-            tuple(await self._cluster.list(CHECKPOINTS, key.namespace)), tuple(await self._cluster.list(DEPLOYMENTS, key.namespace))
-        )
+        around = Around(await self._beside(body, key.namespace), await self._deployments(body, key.namespace))
         plans = plan_services(body, around, self._settings)
         raced = [await self._serve(plan, key.namespace) for plan in plans]
         last = [plan_warnings(body, plans)]
@@ -97,6 +123,38 @@ class Reconciler:
             last += [plan_removals(body, around, plans), plan_status(body, around, plans, self._clock())]
         await self._executor.run([action for plan in last for action in plan.actions], key.namespace)
         return 0 if any(raced) else None
+
+    async def _policy(self, body: Body, key: Key) -> float | None:
+        if is_deleting(body):
+            return None
+        now = self._clock()
+        checkpoints = [read_checkpoint(found) for found in await self._cluster.list(CHECKPOINTS, key.namespace)]
+        plan = plan_policy(body, checkpoints, await gather_facts(self._cluster, key.namespace, checkpoints, now), now)
+        await self._executor.run(plan.actions, key.namespace)
+        return plan.recheck
+
+    async def _beside(self, graph: Body, namespace: str) -> tuple[Body, ...]:
+        """The checkpoints that a graph may be about: by name, by hash, and those whose hash nobody has written down yet."""
+        wanted = wanted_checkpoints(graph)
+        found: dict[str, Body] = {}
+        for name in sorted(wanted.names | wanted.hashes):
+            body = await self._find(CHECKPOINTS, name, namespace)
+            found |= {name: body} if body is not None else {}
+        selectors = [f"{names.LABEL_HASH} in ({','.join(sorted(wanted.hashes))})", f"!{names.LABEL_HASH}"] if wanted.hashes else []
+        for selector in selectors:
+            found |= {body["metadata"]["name"]: body for body in await self._cluster.list(CHECKPOINTS, namespace, labels=selector)}
+        return tuple(found.values())
+
+    async def _deployments(self, graph: Body, namespace: str) -> tuple[Body, ...]:
+        if self._settings.mode != "own" or len(graph["metadata"]["name"]) > LABEL_LIMIT:
+            return ()
+        selector = f"{names.LABEL_GRAPH}={graph['metadata']['name']}"
+        found = {body["metadata"]["name"]: body for body in await self._cluster.list(DEPLOYMENTS, namespace, labels=selector)}
+        for name in deployment_names(graph):
+            # Somebody else's may have the name.
+            body = None if name in found else await self._find(DEPLOYMENTS, name, namespace)
+            found |= {name: body} if body is not None else {}
+        return tuple(found.values())
 
     async def _serve(self, plan: ServicePlan, namespace: str) -> bool:
         """Does one service's part, so that a refusal stops no other service; whether somebody else was faster."""
@@ -115,3 +173,9 @@ class Reconciler:
             return await self._cluster.get(resource, name, namespace)
         except NotFoundError:
             return None
+
+
+def _expires(body: Body, now: datetime) -> bool:
+    """Its mark for deletion is due."""
+    marked = names.ANNOTATION_DELETE_AFTER in (body["metadata"].get("annotations") or {})
+    return marked and is_due(read_checkpoint(body), now)

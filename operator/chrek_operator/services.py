@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from chrek_operator.actions import Action, Create, Delete, Ensure, Replace, Tell
+from chrek_operator.actions import Action, Create, Delete, Ensure, Patch, Provide, Replace, Tell
 from chrek_operator.binding import Binding, bind, usable
+from chrek_operator.checkpoints import ON_LOSS
+from chrek_operator.claims import service_claims
 from chrek_operator.deployments import deployment_body, deployment_name, is_current, replacement
 from chrek_operator.injection import Injection, inject_target
 from chrek_operator.objects import check_label, controlled_by, is_deleting
@@ -17,7 +19,7 @@ from kubectl_chrek.api.graph import ServiceCheckpoint, read_service_checkpoint
 from kubectl_chrek.api.identity import Identity
 from kubectl_chrek.api.names import Reason
 from kubectl_chrek.api.rendering import render_pod_template
-from kubectl_chrek.cluster.resources import CHECKPOINTS, CONFIG_MAPS, DEPLOYMENTS
+from kubectl_chrek.cluster.resources import CHECKPOINTS, CLAIMS, CONFIG_MAPS, DEPLOYMENTS
 
 Body = dict[str, Any]
 
@@ -28,6 +30,7 @@ class Around:
 
     checkpoints: tuple[Body, ...] = ()
     deployments: tuple[Body, ...] = ()
+    """The graph's own, and whatever else has the name of one."""
 
     def deployment(self, name: str) -> Body | None:
         """The Deployment of this name."""
@@ -74,7 +77,10 @@ def plan_service(graph: Body, service: str, around: Around, settings: Settings) 
         if present is not None and not controlled_by(present, graph):
             plan.fail("DeploymentConflict", f"Deployment {name} exists and is not this graph's: delete it, or rename the service")
         elif template is not None:
-            _deploy(graph, plan, present, template)
+            try:
+                _deploy(graph, plan, present, template)
+            except UsageError as error:
+                plan.fail("InvalidService", words(error))
     return plan
 
 
@@ -138,7 +144,7 @@ def _create_checkpoint(graph: Body, plan: ServicePlan, identity: Identity, aroun
         "apiVersion": names.API_VERSION,
         "kind": names.CHECKPOINT_KIND,
         "metadata": {"name": name, "labels": labels},
-        "spec": {"identity": identity.to_spec(), "job": {"podTemplateSpec": template}},
+        "spec": {"identity": identity.to_spec(), "recreatePolicy": ON_LOSS, "job": {"podTemplateSpec": template}},
     }
     message = f"created DynamoCheckpoint {name} for service {plan.service}"
     told = Tell(graph, Reason.CHECKPOINT_CREATED, message, str(graph["metadata"].get("generation", 0)))
@@ -147,6 +153,10 @@ def _create_checkpoint(graph: Body, plan: ServicePlan, identity: Identity, aroun
 
 def _deploy(graph: Body, plan: ServicePlan, present: Body | None, template: Body) -> None:
     wanted = deployment_body(graph, plan.service, template)
+    plan.actions += [Provide(CLAIMS, claim) for claim in service_claims(graph, plan.service)]
+    if _holds(graph, plan, present):
+        _scale(plan, present, wanted)
+        return
     if plan.binding is not None:
         plan.actions.append(Ensure(CONFIG_MAPS, shim_config_map()))
     if present is None:
@@ -158,3 +168,30 @@ def _deploy(graph: Body, plan: ServicePlan, present: Body | None, template: Body
         plan.actions.append(Delete(DEPLOYMENTS, plan.deployment, present["metadata"]["uid"]))
     elif not is_current(present, wanted):
         plan.actions.append(Replace(DEPLOYMENTS, replacement(present, wanted)))
+
+
+def _holds(graph: Body, plan: ServicePlan, present: Body | None) -> bool:
+    """The service waits for its checkpoint, which may still become Ready: pods that serve from another one go on doing so."""
+    block = read_service_checkpoint(plan.service, graph["spec"]["services"][plan.service] or {}) if plan.binding else None
+    if plan.binding is None or block is None or not block.waits or plan.binding.ready:
+        return False
+    found = plan.binding.found
+    if found is None and not block.creates and not block.ref:
+        return False
+    if found is not None and found.phase == names.Phase.FAILED:
+        return False
+    labels = ((present or {}).get("spec") or {}).get("template", {}).get("metadata", {}).get("labels") or {}
+    if labels.get(names.LABEL_NAME) == plan.binding.name:
+        return False
+    phase = found.phase if found is not None else "not there yet"
+    plan.note = plan.note or f"service {plan.service} waits for DynamoCheckpoint {plan.binding.name}, which is {phase}"
+    return True
+
+
+def _scale(plan: ServicePlan, present: Body | None, wanted: Body) -> None:
+    """All that changes while a service waits is the number of its pods."""
+    replicas = wanted["spec"].get("replicas")
+    if present is None or replicas is None or present["spec"].get("replicas", 1) == replicas or is_deleting(present):
+        return
+    version = {"resourceVersion": present["metadata"]["resourceVersion"]}
+    plan.actions.append(Patch(DEPLOYMENTS, plan.deployment, {"metadata": version, "spec": {"replicas": replicas}}))

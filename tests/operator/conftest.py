@@ -47,6 +47,8 @@ class World:
         self.job: Body | None = None
         self.pods: list[Body] = []
         self.lease: Body | None = None
+        self.same: tuple[Body, ...] | None = None
+        self.needed_by: str | None = None
         self.events: list[Tell] = []
 
     @property
@@ -60,7 +62,8 @@ class World:
         self.now += timedelta(seconds=seconds)
 
     def plan(self) -> Plan:
-        return plan_checkpoint(Seen(self.checkpoint, self.now, self.job, tuple(self.pods), self.lease), self.settings)
+        seen = Seen(self.checkpoint, self.now, self.job, tuple(self.pods), self.lease, self.same, self.needed_by)
+        return plan_checkpoint(seen, self.settings)
 
     def step(self) -> Plan:
         """One reconcile: plans, and does what was planned."""

@@ -11,6 +11,7 @@ from kubectl_chrek.api.errors import ClusterError, UsageError
 from kubectl_chrek.cluster.resources import JOBS
 
 HASH = "5941a4cb3c363457"
+IDENTITY = {"model": "meta-llama/Llama-3-8B", "backendFramework": "vllm", "tensorParallelSize": 1, "dtype": "bfloat16"}
 
 
 def test_a_new_checkpoint_gets_its_finalizer_and_label_before_anything_is_made(world):
@@ -236,8 +237,8 @@ def refused(world, error):
 
 def test_a_job_the_server_calls_invalid_fails_with_its_words(world):
     plan = refused(world, UsageError("Error from server (Invalid): Job.batch is invalid: bad volume"))
-    assert plan.actions[0].patch["status"]["phase"] == "Failed"
-    assert plan.actions[0].patch["status"]["message"].endswith("bad volume")
+    assert plan.actions[-1].patch["status"]["phase"] == "Failed"
+    assert plan.actions[-1].patch["status"]["message"].endswith("bad volume")
 
 
 def test_a_job_the_server_forbids_stays_pending_and_says_so(world):
@@ -329,3 +330,81 @@ def test_every_state_comes_to_rest_and_ready_always_has_an_artifact(make_world, 
     assert world.status["phase"] != "Ready" or artifact
     assert world.status["identityHash"] == HASH
     assert world.plan().actions == ()
+
+
+def another(name, created, phase="Ready"):
+    metadata = {"name": name, "creationTimestamp": created}
+    job = {"podTemplateSpec": {}}
+    return {"metadata": metadata, "spec": {"identity": IDENTITY, "job": job}, "status": {"phase": phase}}
+
+
+def test_a_second_one_of_an_identity_says_whose_it_is(make_world):
+    world = make_world(name="second")
+    world.checkpoint["metadata"]["creationTimestamp"] = "2026-01-29T10:05:00Z"
+    first = another("first", "2026-01-29T10:00:00Z")
+    world.same = (first, world.checkpoint)
+    world.settle()
+    assert world.condition("IdentityUnique") == ("False", "IdentityOwnedByAnother")
+    assert "DynamoCheckpoint first has this identity" in world.events[-1].message
+    assert world.status["phase"] == "Creating"
+    first["status"]["phase"] = "Failed"
+    world.settle()
+    assert world.condition("IdentityUnique") == ("True", "OnlyOneOfItsIdentity")
+
+
+def lose(ready):
+    ready.checkpoint["status"].pop("artifact")
+    ready.checkpoint["status"]["failure"] = "ArtifactMissing: no manifest.json"
+
+
+def test_a_lost_artifact_is_captured_anew_if_the_user_wants_that(ready):
+    ready.checkpoint["spec"]["recreatePolicy"] = "OnLoss"
+    ready.later(3600)
+    ready.finish_job("Complete")
+    lose(ready)
+    ready.settle()
+    assert ready.status["phase"] == "Creating"
+    assert ready.condition("TarAvailable") == ("False", "ArtifactMissing")
+    assert "no manifest.json" in next(event.message for event in ready.events if event.reason == "CheckpointRecreated")
+    ready.write_artifact()
+    ready.settle()
+    assert ready.status["phase"] == "Ready"
+
+
+def test_an_artifact_that_is_lost_at_once_again_is_the_end(ready):
+    ready.checkpoint["spec"]["recreatePolicy"] = "OnLoss"
+    ready.later(60)
+    lose(ready)
+    ready.settle()
+    assert ready.status["phase"] == "Failed"
+
+
+def mark(world, due):
+    world.checkpoint["metadata"]["annotations"] = {names.ANNOTATION_DELETE_AFTER: due}
+
+
+def test_a_marked_checkpoint_is_deleted_when_its_time_has_come(ready):
+    mark(ready, "2026-01-29T11:05:00Z")
+    assert ready.settle().recheck == 3600
+    ready.later(3601)
+    ready.needed_by = ""
+    plan = ready.step()
+    assert [type(action).__name__ for action in plan.actions] == ["Tell", "Delete"]
+    assert plan.actions[1].uid == "cr-uid"
+
+
+def test_a_marked_checkpoint_that_is_needed_stays_and_says_so(ready):
+    mark(ready, "2026-01-29T09:00:00Z")
+    ready.needed_by = "pinned"
+    plan = ready.step()
+    assert plan.recheck == 60
+    assert [event.reason for event in ready.events][-1] == "CheckpointKept"
+    assert not any(isinstance(action, Delete) for action in plan.actions)
+
+
+def test_a_mark_that_is_no_time_is_told_and_ignored(creating):
+    mark(creating, "soon")
+    creating.write_artifact()
+    creating.settle()
+    assert creating.status["phase"] == "Ready"
+    assert any("is no time such as" in event.message for event in creating.events)

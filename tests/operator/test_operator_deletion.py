@@ -76,3 +76,12 @@ def test_an_invalid_checkpoint_can_be_deleted(make_world):
     world.checkpoint["metadata"] |= {"finalizers": [names.FINALIZER], "deletionTimestamp": "2026-01-29T10:05:00Z"}
     world.settle()
     assert finalizers(world) == []
+
+
+def test_an_artifact_that_is_to_be_retained_needs_no_agent(ready):
+    ready.checkpoint["metadata"]["deletionTimestamp"] = "2026-01-29T10:05:00Z"
+    ready.settle()
+    assert finalizers(ready) == [names.FINALIZER]
+    ready.checkpoint["spec"]["deletionPolicy"] = "Retain"
+    ready.settle()
+    assert finalizers(ready) == []

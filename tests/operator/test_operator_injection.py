@@ -49,7 +49,18 @@ MOUNTS = [
     {"name": "cache", "mountPath": "/cache"},
     {"name": "chrek-worker", "mountPath": "/chrek", "readOnly": True},
     {"name": "checkpoint-signal", "mountPath": "/checkpoint-signal"},
+    {"name": "podinfo", "mountPath": "/etc/podinfo", "readOnly": True},
 ]
+FIELDS = {
+    "pod_name": "metadata.name",
+    "pod_uid": "metadata.uid",
+    "pod_namespace": "metadata.namespace",
+    "dyn_namespace": "metadata.annotations['nvidia.com/dyn-namespace']",
+    "dyn_component": "metadata.annotations['nvidia.com/dyn-component']",
+    "dyn_parent_dgd_name": "metadata.annotations['nvidia.com/dyn-parent-dgd-name']",
+    "dyn_parent_dgd_namespace": "metadata.annotations['nvidia.com/dyn-parent-dgd-namespace']",
+    "dyn_discovery_backend": "metadata.annotations['nvidia.com/dyn-discovery-backend']",
+}
 VOLUMES = [
     {"name": "cache", "emptyDir": {}},
     {
@@ -57,6 +68,10 @@ VOLUMES = [
         "configMap": {"name": "chrek-worker", "items": [{"key": "chrek_worker.pyz", "path": "chrek_worker.pyz"}]},
     },
     {"name": "checkpoint-signal", "emptyDir": {}},
+    {
+        "name": "podinfo",
+        "downwardAPI": {"items": [{"path": path, "fieldRef": {"fieldPath": field}} for path, field in FIELDS.items()]},
+    },
 ]
 
 
@@ -117,7 +132,7 @@ def test_the_target():
                     "env": [*ENV, *USER_ENV],
                     "volumeMounts": MOUNTS,
                     "livenessProbe": user["livenessProbe"],
-                    "startupProbe": user["startupProbe"],
+                    "startupProbe": user["startupProbe"] | {"failureThreshold": 66},
                 },
             ],
             "volumes": VOLUMES,
@@ -162,7 +177,7 @@ def test_volumes_under_our_names_are_replaced():
     template = {"spec": {"containers": [container], "volumes": [{"name": "checkpoint-signal", "hostPath": {"path": "/x"}}]}}
     spec = inject_target(template, INJECTION)["spec"]
     assert [volume for volume in spec["volumes"] if "hostPath" in volume] == []
-    assert [mount["name"] for mount in spec["containers"][0]["volumeMounts"]] == ["chrek-worker", "checkpoint-signal"]
+    assert [mount["name"] for mount in spec["containers"][0]["volumeMounts"]] == ["chrek-worker", "checkpoint-signal", "podinfo"]
 
 
 @pytest.mark.parametrize(
@@ -186,3 +201,53 @@ def test_an_entrypoint_of_the_image_cannot_be_wrapped(container):
 def test_a_template_without_containers_is_refused():
     with pytest.raises(UsageError, match="no containers"):
         inject_source({"spec": {}}, INJECTION)
+
+
+def probed(env=(), **probes):
+    container = {"name": "w", "image": "i", "command": ["serve"], "env": list(env), **probes}
+    return inject_target({"spec": {"containers": [container]}}, INJECTION)["spec"]["containers"][0]
+
+
+def test_a_liveness_probe_waits_for_the_restore_and_then_as_long_as_it_would_have():
+    liveness = {"httpGet": {"path": "/live", "port": 1}, "initialDelaySeconds": 60, "periodSeconds": 5, "failureThreshold": 4}
+    worker = probed(livenessProbe=liveness)
+    assert worker["livenessProbe"] == liveness
+    assert worker["startupProbe"] == {"httpGet": liveness["httpGet"], "periodSeconds": 1, "failureThreshold": 60 + 20 + 630}
+
+
+def test_what_the_pod_says_about_the_shims_patience_counts():
+    env = [{"name": "CHREK_CLAIM_SECONDS", "value": "5"}, {"name": "CHREK_RESTORE_SECONDS", "value": "nonsense"}]
+    worker = probed(env, startupProbe={"exec": {"command": ["true"]}, "periodSeconds": 10})
+    assert worker["startupProbe"]["failureThreshold"] == 3 + 61
+
+
+def test_without_a_liveness_probe_there_is_nothing_to_hold():
+    assert "startupProbe" not in probed(readinessProbe={"exec": {"command": ["true"]}})
+
+
+@pytest.mark.parametrize(
+    ("container", "recorded", "command"),
+    [
+        ({}, ["serve", "--x"], ["serve", "--x"]),
+        ({"args": ["--x"]}, ["serve", "--x"], ["serve", "--x"]),
+        ({"command": ["mine"]}, ["serve"], ["mine"]),
+    ],
+)
+def test_a_recorded_command_stands_in_for_the_images(container, recorded, command):
+    assert original_command({"name": "main", **container}, recorded) == command
+
+
+def test_a_recorded_command_with_other_arguments_does_not():
+    with pytest.raises(UsageError):
+        original_command({"name": "main", "args": ["--y"]}, ["serve", "--x"])
+
+
+@pytest.mark.parametrize(
+    ("mounts", "volumes"),
+    [([{"name": "mine", "mountPath": "/etc/podinfo/"}], []), ([], [{"name": "podinfo", "emptyDir": {}}])],
+)
+def test_what_a_pod_has_at_podinfo_of_its_own_stays(mounts, volumes):
+    container = {"name": "w", "image": "i", "command": ["serve"], "volumeMounts": mounts}
+    spec = inject_target({"spec": {"containers": [container], "volumes": volumes}}, INJECTION)["spec"]
+    assert not any("downwardAPI" in volume for volume in spec["volumes"])
+    assert spec["containers"][0]["volumeMounts"][: len(mounts)] == mounts
