@@ -60,6 +60,11 @@ def write_objects(form: Format, resource: Resource, bodies: Sequence[Body], *, s
             _write_custom_columns(form.argument, bodies, show_headers=show_headers)
 
 
+def dry_run_suffix(strategy: str) -> str:
+    """What kubectl writes after the verb of a change that was not made."""
+    return {"none": "", "client": " (dry run)", "server": " (server dry run)"}[strategy]
+
+
 def object_name(resource: Resource, name: str) -> str:
     """As kubectl prints it: `dynamocheckpoint.nvidia.com/NAME`."""
     return f"{resource.display}/{name}"

@@ -11,7 +11,17 @@ from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS
 from kubectl_chrek.ops import clock
 from kubectl_chrek.ops.connection import ConnectionOptions
-from kubectl_chrek.ops.listing import Body, Selection, check_names, fetch, headers, row, sort_by
+from kubectl_chrek.ops.listing import Body, Selection, check_names, fetch, headers, label_cells, label_headers, place, row, sort_by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """What a table shows beside its own columns."""
+
+    show_headers: bool = True
+    label_columns: tuple[str, ...] = ()
+    show_labels: bool = False
+    events: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,54 +31,87 @@ class Listing:
     connection: ConnectionOptions
     selection: Selection
     form: Format
-    show_headers: bool
+    columns: Columns
     sort_by: str
+    chunk_size: int
+    ignore_not_found: bool
+    changes_only: bool
 
     async def show(self, cluster: Cluster) -> ExitCode:
         """Prints what is there."""
+        if self.form.table and not (self.selection.names or self.sort_by):
+            return await self._show_pages(cluster)
         bodies, errors = await fetch(cluster, self.connection, self.selection)
+        errors = [] if self.ignore_not_found else errors
         if self.sort_by:
             bodies = sort_by(bodies, self.sort_by)
         single = len(self.selection.names) == 1
         if self.form.table and bodies:
-            output.write_table(self._headers(), self._rows(bodies), show_headers=self.show_headers)
-        elif not self.form.table and not (single and errors):
-            write_objects(self.form, CHECKPOINTS, bodies, single=single, show_headers=self.show_headers)
-        elif not errors:
-            where = "" if self.connection.all_namespaces else f" in {cluster.namespace} namespace"
-            diagnostics.note(f"No resources found{where}.")
+            output.write_table(self._headers(), self._rows(bodies), show_headers=self.columns.show_headers)
+        elif not self.form.table and not (single and not bodies):
+            write_objects(self.form, CHECKPOINTS, bodies, single=single, show_headers=self.columns.show_headers)
+        elif not (errors or self.ignore_not_found):
+            self._say_nothing(cluster)
         codes = [diagnostics.report(error) for error in errors]
         return codes[-1] if codes else ExitCode.OK
 
     async def follow(self, cluster: Cluster) -> ExitCode:
         """Prints what is there, then each change, until interrupted."""
         check_names(self.connection, self.selection)
-        first: list[Body] | None = []
+        first: list[tuple[str, Body]] | None = []
         widths: list[int] = []
         scope, selection = self.connection.scope(cluster), self.selection
         async for event in cluster.watch(CHECKPOINTS, scope, labels=selection.labels, fields=selection.fields):
             if event.type == "SYNCED":
-                widths = self._write(first or [], widths, show_headers=self.show_headers)
+                shown = [] if self.changes_only else first or []
+                widths = self._write(shown, widths, show_headers=self.columns.show_headers)
                 first = None
             elif selection.names and event.object["metadata"]["name"] not in selection.names:
                 continue
             elif first is not None:
-                first.append(event.object)
+                first.append((event.type, event.object))
             else:
-                widths = self._write([event.object], widths, show_headers=False)
+                widths = self._write([(event.type, event.object)], widths, show_headers=False)
         return ExitCode.OK
 
-    def _write(self, bodies: Sequence[Body], widths: Sequence[int], *, show_headers: bool) -> list[int]:
+    async def _show_pages(self, cluster: Cluster) -> ExitCode:
+        """Keeps the rows only: ten thousand objects are a hundred times larger."""
+        found: list[tuple[tuple[str, str], list[str]]] = []
+        selection, scope = self.selection, self.connection.scope(cluster)
+        pages = cluster.pages(CHECKPOINTS, scope, labels=selection.labels, fields=selection.fields, size=self.chunk_size)
+        async for bodies in pages:
+            found += zip(map(place, bodies), self._rows(bodies), strict=True)
+        if found:
+            rows = [cells for _, cells in sorted(found)]
+            output.write_table(self._headers(), rows, show_headers=self.columns.show_headers)
+        elif not self.ignore_not_found:
+            self._say_nothing(cluster)
+        return ExitCode.OK
+
+    def _say_nothing(self, cluster: Cluster) -> None:
+        where = "" if self.connection.all_namespaces else f" in {cluster.namespace} namespace"
+        diagnostics.note(f"No resources found{where}.")
+
+    def _write(self, events: Sequence[tuple[str, Body]], widths: Sequence[int], *, show_headers: bool) -> list[int]:
         """Writes objects as they come; columns that have once been wide stay so."""
         if self.form.table:
-            return output.write_table(self._headers(), self._rows(bodies), show_headers=show_headers, widths=widths)
-        for body in bodies:
-            write_objects(self.form, CHECKPOINTS, [body], single=True, show_headers=False)
+            kinds = [[kind] * self.columns.events for kind, _ in events]
+            rows = [kind + cells for kind, cells in zip(kinds, self._rows([body for _, body in events]), strict=True)]
+            titles = ["EVENT"] * self.columns.events + self._headers()
+            return output.write_table(titles, rows, show_headers=show_headers, widths=widths)
+        for kind, body in events:
+            shown = {"type": kind, "object": body} if self.columns.events and self.form.kind in ("json", "yaml") else body
+            write_objects(self.form, CHECKPOINTS, [shown], single=True, show_headers=False)
         return []
 
     def _headers(self) -> list[str]:
-        return headers(wide=self.form.kind == "wide", namespaces=self.connection.all_namespaces)
+        own = headers(wide=self.form.kind == "wide", namespaces=self.connection.all_namespaces)
+        return own + label_headers(self.columns.label_columns, everything=self.columns.show_labels)
 
     def _rows(self, bodies: Sequence[Any]) -> list[list[str]]:
-        now, wide = clock.now(), self.form.kind == "wide"
-        return [row(body, now, wide=wide, namespaces=self.connection.all_namespaces) for body in bodies]
+        now, wide, columns = clock.now(), self.form.kind == "wide", self.columns
+        return [
+            row(body, now, wide=wide, namespaces=self.connection.all_namespaces)
+            + label_cells(body, columns.label_columns, everything=columns.show_labels)
+            for body in bodies
+        ]

@@ -1,5 +1,7 @@
 """The command line: `kubectl chrek`. Commands import what they need when they run, so that `hash` starts at once."""
 
+import gc
+import sys
 from typing import ClassVar, Final
 
 import typer
@@ -7,8 +9,14 @@ import typer
 from kubectl_chrek.cli.options import FRAMEWORK, register_root
 from kubectl_chrek.cli.parsing import KubectlGroup
 
+_COMPLETE: Final = "__complete"
+"""What kubectl's completion runs; no command, because what follows are words of another command line."""
 _COMMANDS: Final = "kubectl_chrek.cli.commands"
-_NAMES: Final = ("ls", "describe", "prewarm", "gc", "hash", "tui", "demo", "version")
+_NAMES: Final = (
+    *("ls", "describe", "inspect", "diff", "events", "logs"),
+    *("prewarm", "pin", "unpin", "verify", "gc", "undelete"),
+    *("df", "compat", "hash", "doctor", "tui", "demo", "completion", "version"),
+)
 
 
 class Chrek(KubectlGroup):
@@ -24,4 +32,11 @@ register_root(app)
 
 def main() -> None:
     """The entry point; leaves the process with one of diagnostics.ExitCode."""
+    # Ten thousand objects hold no cycles, but by default the collector would look through all of them again and again.
+    gc.set_threshold(100_000, 50, 50)
+    if sys.argv[1:2] == [_COMPLETE]:
+        from kubectl_chrek.cli.completing import complete
+
+        complete(typer.main.get_command(app), sys.argv[2:])
+        return
     app()

@@ -24,10 +24,20 @@ Files = Annotated[
 ]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long --wait waits; 0 is for ever")]
 
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of checkpoints")]
+NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Leave out the headers")]
+Selector = Annotated[str, typer.Option("--selector", "-l", help="Label selector", show_default=False)]
+
 _Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace", show_default=False)]
 _AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="All namespaces", show_default=False)]
 _Context = Annotated[str, typer.Option("--context", help="Context of the kubeconfig", show_default=False)]
 _Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Path of the kubeconfig", show_default=False)]
+_Cluster = Annotated[str, typer.Option("--cluster", help="Cluster of the kubeconfig", show_default=False)]
+_User = Annotated[str, typer.Option("--user", help="User of the kubeconfig", show_default=False)]
+_Server = Annotated[str, typer.Option("--server", "-s", metavar="URL", help="Address of the API server", show_default=False)]
+_Token = Annotated[str, typer.Option("--token", help="Bearer token", show_default=False)]
+_As = Annotated[str, typer.Option("--as", metavar="USER", help="Act as this user", show_default=False)]
+_AsGroup = Annotated[list[str], typer.Option("--as-group", metavar="GROUP", help="Act as of this group; may be repeated")]
 _RequestTimeout = Annotated[
     str, typer.Option("--request-timeout", metavar="DURATION", help="Limit of a single request", show_default=False)
 ]
@@ -90,18 +100,27 @@ def dry_run_strategy(value: str) -> str:
     return choice("--dry-run", value, ("none", "client", "server"))
 
 
+def one_namespace(connection: ConnectionOptions) -> None:
+    """Raises UsageError when names are to be looked up in all namespaces at once."""
+    if connection.all_namespaces:
+        raise UsageError("a checkpoint cannot be named across all namespaces", hint="give -n NAMESPACE instead of -A")
+
+
 def _expanded(function: Callable[..., Any], known: Mapping[str, FlagGroup]) -> Callable[..., Any]:
-    signature = inspect.signature(function, eval_str=True)
-    used = {name: group for name, group in known.items() if name in signature.parameters}
+    own = inspect.signature(function, eval_str=True).parameters
+    used = {name: group for name, group in known.items() if name in own}
 
     def command(ctx: typer.Context, **values: Any) -> Any:
         for name, group in used.items():
-            values[name] = group.collect(ctx, {flag: values.pop(flag) for flag, _, _ in group.flags})
+            # A flag of the command's own that is called as one of the group's takes its place, as `version --server` does.
+            given = {flag: unset if flag in own else values.pop(flag) for flag, _, unset in group.flags}
+            values[name] = group.collect(ctx, given)
         return function(**values)
 
     parameters: list[inspect.Parameter] = []
-    for name, parameter in signature.parameters.items():
-        parameters += _parameters(used[name]) if name in used else [parameter]
+    for name, parameter in own.items():
+        shared = [each for each in _parameters(used[name]) if each.name not in own] if name in used else [parameter]
+        parameters += shared
     return _signed(command, parameters)
 
 
@@ -123,6 +142,7 @@ def _connection(ctx: typer.Context, values: dict[str, Any]) -> ConnectionOptions
     before: Mapping[str, Any] = ctx.parent.obj if ctx.parent and isinstance(ctx.parent.obj, dict) else {}
     chosen = {name: value or before.get(name, value) for name, value in values.items()}
     diagnostics.set_verbosity(chosen.pop("verbosity"))
+    chosen["groups"] = tuple(chosen["groups"])
     timeout = chosen.pop("request_timeout")
     if timeout:
         chosen["request_seconds"] = parse_duration(timeout)
@@ -135,6 +155,12 @@ CONNECTION: Final = FlagGroup(
         ("all_namespaces", _AllNamespaces, False),
         ("context", _Context, ""),
         ("kubeconfig", _Kubeconfig, ""),
+        ("cluster", _Cluster, ""),
+        ("user", _User, ""),
+        ("server", _Server, ""),
+        ("token", _Token, ""),
+        ("impersonate", _As, ""),
+        ("groups", _AsGroup, []),
         ("request_timeout", _RequestTimeout, ""),
         ("verbosity", _Verbosity, 0),
     ),

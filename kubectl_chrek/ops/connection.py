@@ -19,6 +19,12 @@ class ConnectionOptions:
     all_namespaces: bool = False
     context: str = ""
     kubeconfig: str = ""
+    cluster: str = ""
+    user: str = ""
+    server: str = ""
+    token: str = ""
+    impersonate: str = ""
+    groups: tuple[str, ...] = ()
     request_seconds: float = REQUEST_SECONDS
 
     def scope(self, cluster: "Cluster") -> str:
@@ -34,9 +40,14 @@ async def open_cluster(options: ConnectionOptions) -> AsyncIterator["Cluster"]:
         ClusterError: There are no usable credentials.
     """
     from kubectl_chrek.cluster import Cluster
+    from kubectl_chrek.cluster.credentials import Overrides
 
+    overrides = Overrides(options.cluster, options.user, options.server, options.token, options.impersonate, options.groups)
     async with Cluster.connect(
-        kubeconfig=options.kubeconfig or None, context=options.context or None, namespace=options.namespace or None
+        kubeconfig=options.kubeconfig or None,
+        context=options.context or None,
+        namespace=options.namespace or None,
+        overrides=overrides,
     ) as cluster:
         cluster.request_seconds = options.request_seconds
         yield cluster

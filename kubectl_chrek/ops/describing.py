@@ -3,17 +3,22 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, LastRestore, read_checkpoint
+from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, LastRestore, Verification, read_checkpoint
 from kubectl_chrek.api.errors import IdentityError
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS
-from kubectl_chrek.ops.formatting import NONE, UNKNOWN, human_age, human_bytes, human_seconds
+from kubectl_chrek.ops.events import age, last_seen, message, writer
+from kubectl_chrek.ops.formatting import NONE, UNKNOWN, human_age, human_bytes, human_duration, human_seconds
+from kubectl_chrek.ops.pinning import read_pin
 from kubectl_chrek.ops.progress import progress_text
+from kubectl_chrek.ops.retention import delete_after
 
 Body = dict[str, Any]
 Pairs = Sequence[tuple[str, str]]
+
+_READS_ALL: Final = frozenset({"digest", "memory", "verify"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ async def fetch_described(cluster: Cluster, name: str) -> Described:
     """
     body = await cluster.get(CHECKPOINTS, name)
     events = await cluster.list(EVENTS, fields=f"involvedObject.uid={body['metadata']['uid']}")
-    return Described(body, tuple(sorted(events, key=_last_seen)))
+    return Described(body, tuple(sorted(events, key=last_seen)))
 
 
 def describe(described: Described, now: datetime) -> list[str]:
@@ -42,9 +47,9 @@ def describe(described: Described, now: datetime) -> list[str]:
     lines = [
         *_fields(_header(checkpoint, now)),
         *_section("Identity", _identity(checkpoint)),
-        *_section("Status", _status(checkpoint)),
+        *_section("Status", _status(checkpoint, now)),
         *_section("Artifact", _artifact(status.artifact, now)),
-        *_section("Last Restore", _last_restore(status.last_restore, now)),
+        *_section("Last Restore", _last_restore(status.last_restore, status.artifact, now)),
     ]
     conditions = [
         [each.type, each.status, each.reason, human_age(each.last_transition_time, now), each.message] for each in status.conditions
@@ -94,18 +99,31 @@ def _identity(checkpoint: Checkpoint) -> Pairs:
     ]
 
 
-def _status(checkpoint: Checkpoint) -> Pairs:
-    status = checkpoint.status
+def _status(checkpoint: Checkpoint, now: datetime) -> Pairs:
+    status, pin, due = checkpoint.status, read_pin(checkpoint), delete_after(checkpoint)
+    left = human_duration(max((due - now).total_seconds(), 0)) if due else ""
+    caches = ", ".join(f"{copy.node} ({human_bytes(copy.bytes)})" for copy in status.caches)
     optional = [
         ("Message", status.message),
         ("Progress", progress_text(checkpoint)),
         ("Last Failure", status.failure),
         ("Job", status.job_name),
         ("Location", f"{status.location} ({status.storage_type or UNKNOWN})" if status.location else ""),
-        ("Pinned", "yes, never collected" if checkpoint.pinned else ""),
+        ("Caches", caches),
+        ("Verified", _verification(status.verification, now)),
+        ("Pinned", f"{pin}; never collected" if pin else ""),
+        ("Deletes", f"in {left}, at {due:%Y-%m-%dT%H:%M:%SZ}, unless undeleted or in use" if due else ""),
     ]
-    counts = f"{status.restores} restored, {status.cold_starts} cold"
+    causes = ", ".join(f"{count} {cause}" for cause, count in sorted(status.cold_starts_by_cause.items()))
+    counts = f"{status.restores} restored, {status.cold_starts} cold" + (f" ({causes})" if causes else "")
     return [("Phase", checkpoint.phase), *((label, text) for label, text in optional if text), ("Starts", counts)]
+
+
+def _verification(answer: Verification | None, now: datetime) -> str:
+    if answer is None or not answer.result:
+        return ""
+    when = f" {human_age(answer.at, now)} ago" if answer.at else ""
+    return f"{answer.result}{when}" + (f": {answer.message}" if answer.message else "")
 
 
 def _artifact(artifact: Artifact | None, now: datetime) -> Pairs:
@@ -114,44 +132,54 @@ def _artifact(artifact: Artifact | None, now: datetime) -> Pairs:
     return [
         ("Generation", artifact.generation),
         ("Digest", artifact.digest or UNKNOWN),
-        ("Size", f"{human_bytes(artifact.bytes)} in {artifact.files} files"),
+        ("Size", _size(artifact)),
         ("Node", artifact.node or UNKNOWN),
         ("Captured", _moment(artifact.captured_at, now)),
         ("Cold Start", human_seconds(artifact.cold_start_seconds)),
-        ("Capture", human_seconds(artifact.capture_seconds)),
-        *_phases(artifact.phases),
+        ("Capture", _timed(artifact.capture_seconds, artifact.bytes)),
+        *_phases(artifact.phases, artifact.bytes),
     ]
 
 
-def _last_restore(restore: LastRestore | None, now: datetime) -> Pairs:
+def _size(artifact: Artifact) -> str:
+    own = "" if artifact.unique_bytes is None else f", {human_bytes(artifact.unique_bytes)} of its own"
+    added = "" if artifact.stored_bytes is None else f", {human_bytes(artifact.stored_bytes)} added to the store"
+    return f"{human_bytes(artifact.bytes)} in {artifact.files} files{added}{own}"
+
+
+def _last_restore(restore: LastRestore | None, artifact: Artifact | None, now: datetime) -> Pairs:
     if restore is None:
         return []
+    moved = artifact.bytes if artifact else 0
     return [
         ("Result", restore.result + (f": {restore.reason}" if restore.reason else "")),
         ("Pod", restore.pod or UNKNOWN),
         ("Node", restore.node or UNKNOWN),
         ("At", _moment(restore.at, now)),
-        ("Took", human_seconds(restore.seconds)),
-        *_phases(restore.phases),
+        ("Took", _timed(restore.seconds, moved if restore.result == "restored" else 0)),
+        *_phases(restore.phases, moved),
     ]
 
 
-def _phases(phases: Mapping[str, float]) -> Pairs:
-    return [(f"  {name}", human_seconds(seconds)) for name, seconds in phases.items()]
+def _phases(phases: Mapping[str, float], moved: int) -> Pairs:
+    """Each phase with its share of all, and its rate if it reads every byte of the artifact."""
+    total = sum(phases.values()) or 1.0
+    return [
+        (f"  {name}", f"{human_seconds(seconds):<6} {seconds / total:>4.0%}{_rate(seconds, moved if name in _READS_ALL else 0)}")
+        for name, seconds in phases.items()
+    ]
+
+
+def _timed(seconds: float, moved: int) -> str:
+    return human_seconds(seconds) + _rate(seconds, moved)
+
+
+def _rate(seconds: float, moved: int) -> str:
+    return f", {moved / seconds / 1e9:.2f} GB/s" if seconds and moved else ""
 
 
 def _event(event: Mapping[str, Any], now: datetime) -> list[str]:
-    count = (event.get("series") or {}).get("count") or event.get("count") or 1
-    age = human_age(datetime.fromisoformat(_last_seen(event)), now) + (f" (x{count})" if count > 1 else "")
-    source = event.get("reportingComponent") or (event.get("source") or {}).get("component") or NONE
-    return [event.get("type") or NONE, event.get("reason") or NONE, age, source, str(event.get("message") or "").strip()]
-
-
-def _last_seen(event: Mapping[str, Any]) -> str:
-    """`eventTime` is set by newer writers, `lastTimestamp` by older ones."""
-    series = event.get("series") or {}
-    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return str(next(filter(None, times), event["metadata"].get("creationTimestamp")))
+    return [event.get("type") or NONE, event.get("reason") or NONE, age(event, now), writer(event) or NONE, message(event)]
 
 
 def _moment(then: datetime | None, now: datetime) -> str:

@@ -1,7 +1,10 @@
 """Ages and sizes as kubectl's users read them."""
 
+import re
 from datetime import datetime
 from typing import Final
+
+from kubectl_chrek.api.errors import UsageError
 
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
@@ -19,6 +22,8 @@ _STEPS: Final = (
     (8 * _YEAR, _YEAR, "y", _DAY, "d"),
 )
 _UNITS: Final = ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+_PREFIXES: Final = "KMGTPE"
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:([kKMGTPE])(i?))?")
 UNKNOWN: Final = "<unknown>"
 NONE: Final = "<none>"
 
@@ -50,6 +55,18 @@ def human_bytes(n: int) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text) + _UNITS[power - 1]
 
 
+def parse_bytes(text: str) -> int:
+    """Bytes in a size as Kubernetes writes it: `500Gi`, `1.5Ti`, `20G`, `1000`.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        raise UsageError(f"invalid size {text!r}", hint="write it as 500Gi, 1.5Ti or 20G")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** (_PREFIXES.index(found[2].upper()) + 1 if found[2] else 0))
+
+
 def human_seconds(seconds: float) -> str:
     """A measured time: `0.42s`, `7.3s`, `64s`, then as an age."""
     if seconds < 1:
@@ -57,3 +74,8 @@ def human_seconds(seconds: float) -> str:
     if seconds < 59.95:
         return f"{seconds:.1f}s"
     return human_duration(round(seconds))
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,11 +1,11 @@
 """`hash`: the identities in documents, each with its hash."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kubectl_chrek.api import names
-from kubectl_chrek.api.errors import IdentityError, UsageError
+from kubectl_chrek.api.errors import ChrekError, IdentityError, NotFoundError, UsageError
 from kubectl_chrek.api.identity import ALIASES, FIELDS, Identity, parse_identity
 from kubectl_chrek.ops.documents import parse_documents
 
@@ -47,6 +47,19 @@ class Reference:
 
 
 Result = Hashed | Reference | UsageError
+
+
+def of_service(results: Sequence[Result | ChrekError], service: str) -> list[Result | ChrekError]:
+    """What was found about one service of graphs, and whatever could not be read.
+
+    Raises:
+        NotFoundError: No graph has a checkpoint for it.
+    """
+    found = [each for each in results if isinstance(each, ChrekError) or each.label.rpartition("/")[2] == service]
+    if all(isinstance(each, ChrekError) for each in found):
+        labels = [each.label for each in results if not isinstance(each, ChrekError)]
+        raise NotFoundError(f"there is no checkpoint for a service {service}", hint=f"found: {', '.join(labels) or 'nothing'}")
+    return found
 
 
 def hash_text(text: str, source: str) -> Iterator[Result]:

@@ -86,23 +86,31 @@ def template_from_document(document: Document) -> Body:
 
 
 def wanted_from_document(document: Document) -> list[Wanted]:
-    """The checkpoints that a DynamoCheckpoint or DynamoGraphDeployment asks for.
+    """The checkpoints that a DynamoCheckpoint, a DynamoGraphDeployment or a list of them asks for.
 
     Raises:
         UsageError: It asks for none, or is off; the message names file and document.
     """
     content = document.content if isinstance(document.content, Mapping) else {}
+    if not isinstance(content.get("items"), list):
+        return _wanted_from_object(content, document.where)
+    items = enumerate(content["items"], 1)
+    return [wanted for number, item in items for wanted in _wanted_from_object(item, f"{document.where}, item {number}")]
+
+
+def _wanted_from_object(content: Any, where: str) -> list[Wanted]:
+    kind = content.get("kind") if isinstance(content, Mapping) else None
     try:
-        match content.get("kind"):
+        match kind:
             case names.CHECKPOINT_KIND:
                 return [_wanted_from_checkpoint(content)]
             case names.GRAPH_KIND:
                 return wanted_from_graph(content)
             case _:
                 hint = f"give a {names.CHECKPOINT_KIND} or {names.GRAPH_KIND}; --pod-template reads pods"
-                raise UsageError(f"kind {content.get('kind')} is no checkpoint", hint=hint)
+                raise UsageError(f"kind {kind} is no checkpoint", hint=hint)
     except (UsageError, NotFoundError) as error:
-        raise UsageError(f"{document.where}: {error}", hint=error.hint) from error
+        raise UsageError(f"{where}: {error}", hint=error.hint) from error
 
 
 def wanted_from_graph(graph: Mapping[str, Any], service: str = "") -> list[Wanted]:

@@ -25,14 +25,18 @@ def step_text(checkpoint: Checkpoint) -> str:
 
 
 def progress_text(checkpoint: Checkpoint) -> str:
-    """How far the step of a capture under way is: bytes, share and rate; empty when nothing is being captured."""
+    """How far the step of a capture under way is: bytes, share, rate and what is left; empty when nothing is being captured."""
     progress = checkpoint.status.progress
     if progress is None or checkpoint.phase in SETTLED:
         return ""
     text = human_bytes(progress.bytes_done)
     if progress.bytes_total:
         text += f" of {human_bytes(progress.bytes_total)} ({progress.bytes_done / progress.bytes_total:.0%})"
-    return text + (f", {progress.bytes_per_second / 1e9:.2f} GB/s" if progress.bytes_per_second else "")
+    if not progress.bytes_per_second:
+        return text
+    left = max(progress.bytes_total - progress.bytes_done, 0) / progress.bytes_per_second
+    eta = f", {human_seconds(left)} left" if progress.bytes_total else ""
+    return f"{text}, {progress.bytes_per_second / 1e9:.2f} GB/s{eta}"
 
 
 def failure_of(checkpoint: Checkpoint) -> NotReadyError:

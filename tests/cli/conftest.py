@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from kubectl_chrek import __version__
 from kubectl_chrek.api.errors import ConflictError, NotFoundError
 from kubectl_chrek.cli import diagnostics
 from kubectl_chrek.cli.main import app
 from kubectl_chrek.cluster import Event
-from kubectl_chrek.cluster.resources import CHECKPOINTS
+from kubectl_chrek.cluster.resources import CHECKPOINTS, CHREK_NODES, EVENTS, GRAPHS, NODES, PODS
 
+AGENT = {"app.kubernetes.io/name": "chrek-agent"}
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 
 
@@ -22,6 +24,15 @@ class Result:
     code: int
     out: str
     err: str
+
+
+def selected(body, labels, fields):
+    """Equality only, as far as commands ask for it."""
+    own = body["metadata"].get("labels") or {}
+    about = body.get("involvedObject") or {}
+    wanted = dict(part.split("=", 1) for part in labels.split(",") if part)
+    named = dict(part.removeprefix("involvedObject.").split("=", 1) for part in fields.split(",") if part)
+    return wanted.items() <= own.items() and named.items() <= about.items()
 
 
 class FakeCluster:
@@ -34,6 +45,9 @@ class FakeCluster:
         self.calls = []
         self.changes = []
         self.request_seconds = 30.0
+        self.server = "https://fake"
+        self.logs = {}
+        self.denied = set()
         self._uids = itertools.count(1)
 
     def put(self, resource, name, *, namespace="default", **body):
@@ -66,9 +80,36 @@ class FakeCluster:
         self.selectors = (labels, fields)
         wanted = self.namespace if namespace is None else namespace
         found = [body for (plural, place, _), body in self.objects.items() if plural == resource.plural and wanted in ("", place)]
+        if resource in (PODS, EVENTS):
+            found = [body for body in found if selected(body, labels, fields)]
         return copy.deepcopy(found)
 
+    async def pages(self, resource, namespace=None, *, labels="", fields="", size=500):
+        self.page_size = size
+        found = await self.list(resource, namespace, labels=labels, fields=fields)
+        for start in range(0, len(found) or 1, size or 10**9):
+            yield found[start : start + size] if size else found
+
+    async def patch(self, resource, name, patch, namespace=None, *, subresource="", dry_run=False, **_):
+        self._check("patch (dry run)" if dry_run else "patch", resource, name)
+        key = (resource.plural, self.namespace if namespace is None else namespace, name)
+        if key not in self.objects:
+            raise NotFoundError(f'Error from server (NotFound): "{name}" not found')
+        metadata = dict(patch.get("metadata", {}))
+        if metadata.pop("uid", self.objects[key]["metadata"]["uid"]) != self.objects[key]["metadata"]["uid"]:
+            raise ConflictError("Error from server (Conflict): the UID in the precondition does not match")
+        patched = copy.deepcopy(self.objects[key])
+        annotations = patched["metadata"].setdefault("annotations", {}) | metadata.get("annotations", {})
+        patched["metadata"]["annotations"] = {key: value for key, value in annotations.items() if value is not None}
+        if not dry_run:
+            self.objects[key] = patched
+        return copy.deepcopy(patched)
+
     async def create(self, resource, body, namespace=None, *, dry_run=False):
+        if "metadata" not in body:
+            self._check("review", resource)
+            attributes = body["spec"]["resourceAttributes"]
+            return body | {"status": {"allowed": (attributes["resource"], attributes["verb"]) not in self.denied}}
         name, namespace = body["metadata"]["name"], self.namespace if namespace is None else namespace
         self._check("create (dry run)" if dry_run else "create", resource, name)
         if (resource.plural, namespace, name) in self.objects:
@@ -98,6 +139,13 @@ class FakeCluster:
                 raise change
             yield Event(*change)
 
+    async def log_lines(self, pod, namespace=None, *, container="", tail=0, follow=False):
+        self.calls.append(("logs", pod, container))
+        for line in self.logs[pod]:
+            if isinstance(line, BaseException):
+                raise line
+            yield line
+
     async def version(self):
         return "v1.33.0"
 
@@ -115,6 +163,60 @@ def fake(monkeypatch):
 
     monkeypatch.setattr("kubectl_chrek.cli.session.open_cluster", open_cluster)
     return cluster
+
+
+@pytest.fixture
+def fleet(fake):
+    """Two checkpoints of one model, used and unused, one of another that is pinned; a node that fits and one that is too old."""
+    record = {"kernel": "6.12.0", "criu": "4.2", "architecture": "x86_64", "gpus": [], "argv": ["python3", "-m", "w"]}
+    processes = [
+        {"pid": 7, "name": "python3", "threads": 12, "bytes": 3 << 30},
+        {"pid": 1001, "name": "engine", "threads": 1, "bytes": 1 << 20},
+    ]
+    artifact = {"generation": "g1", "digest": "d1", "bytes": 4 << 30, "files": 9, "node": "new", "compatibility": record}
+    shared = {"storedBytes": 1 << 30, "uniqueBytes": 1 << 29, "processes": processes, "coldStartSeconds": 60.0}
+    place = {"storageType": "pvc", "location": "/checkpoints/x"}
+    fake.checkpoint("used", phase="Ready", artifact=artifact | shared, **place)
+    fake.checkpoint("idle", phase="Ready", artifact=artifact | {"generation": "g2", "bytes": 2 << 30}, **place)
+    pin = {"annotations": {"nvidia.com/chrek-pin": "true"}}
+    fake.checkpoint("other", model="o", phase="Ready", artifact=artifact | {"bytes": 1 << 30}, metadata=pin, **place)
+    fake.checkpoint("empty", phase="Creating")
+    fake.put(GRAPHS, "llm", spec={"services": {"Worker": {"checkpoint": {"enabled": True, "checkpointRef": "used"}}}})
+    store = {"type": "pvc", "location": "/checkpoints", "storedBytes": 5 << 30, "freeBytes": 3 << 30, "totalBytes": 100 << 30}
+    for name, kernel, heard in (("new", "6.12.4", "2026-01-31T11:59:50Z"), ("old", "6.1.0", "2026-01-31T11:59:40Z")):
+        status = {
+            "agent": {"version": __version__, "heartbeatAt": heard},
+            "platform": record | {"kernel": kernel},
+            "store": store,
+            "checks": [{"name": "criu", "verdict": "ok"}],
+        }
+        fake.put(CHREK_NODES, name, namespace="", status=status)
+        fake.put(NODES, name, namespace="", status={"allocatable": {"nvidia.com/gpu": "1"}})
+    for name, source in (("checkpoint-used-a", "true"), ("worker-b", "false")):
+        labels = {"nvidia.com/checkpoint-name": "used", "nvidia.com/checkpoint-source": source}
+        spec = {"nodeName": "new", "containers": [{"name": "main"}]}
+        fake.put(PODS, name, metadata={"labels": labels}, spec=spec, status={"phase": "Running"})
+    fake.put(
+        PODS, "agent-n", namespace="chrek", metadata={"labels": AGENT}, spec={"nodeName": "new", "containers": [{"name": "a"}]}
+    )
+    fake.logs = {
+        "checkpoint-used-a": ["2026-01-31T11:00:00.1Z loading", "2026-01-31T11:00:02Z ready\x1b[2J"],
+        "worker-b": ["2026-01-31T11:00:01Z restored"],
+        "agent-n": ["2026-01-31T11:00:01.5Z capture of default/used began", "2026-01-31T11:00:01.6Z something else"],
+    }
+    for name, kind, about, component in (
+        ("e1", "DynamoCheckpoint", "used", "chrek-agent"),
+        ("e2", "Pod", "worker-b", "kubelet"),
+        ("e3", "Pod", "stranger", "kubelet"),
+    ):
+        event = {
+            "involvedObject": {"kind": kind, "name": about},
+            "source": {"component": component},
+            "reason": "R",
+            "message": "m\n",
+        }
+        fake.put(EVENTS, name, **event, type="Normal", lastTimestamp="2026-01-31T11:30:00Z", count=2)
+    return fake
 
 
 @pytest.fixture

@@ -2,12 +2,16 @@
 
 from kubectl_chrek.cluster.resources import EVENTS
 
+MARKS = {
+    "nvidia.com/chrek-pin": '{"by": "alice", "note": "demo"}',
+    "nvidia.com/chrek-delete-after": "2026-01-31T12:30:00Z",
+}
 FULL = """\
 Name:         warm
 Namespace:    default
 Hash:         73e74442beb109ed (the name differs; checkpointRef takes the name)
 Labels:       a=1, b=2
-Annotations:  nvidia.com/chrek-pin=true
+Annotations:  nvidia.com/chrek-delete-after=2026-01-31T12:30:00Z, nvidia.com/chrek-pin={"by": "alice", "note": "demo"}
 Created:      2026-01-31T11:00:00Z (60m ago)
 Identity:
   Model:                   Qwen/Qwen3-0.6B
@@ -23,25 +27,28 @@ Status:
   Message:   verified
   Job:       checkpoint-warm
   Location:  /checkpoints/73e74442beb109ed (pvc)
-  Pinned:    yes, never collected
-  Starts:    12 restored, 1 cold
+  Caches:    node-a (1.6Gi)
+  Verified:  ok 60s ago
+  Pinned:    alice: demo; never collected
+  Deletes:   in 30m, at 2026-01-31T12:30:00Z, unless undeleted or in use
+  Starts:    12 restored, 1 cold (1 ArtifactCorrupt)
 Artifact:
   Generation:  g1
   Digest:      abc
-  Size:        1.6Gi in 31 files
+  Size:        1.6Gi in 31 files, 1Gi added to the store, 512Mi of its own
   Node:        node-a
   Captured:    2026-01-31T11:05:00Z (55m ago)
   Cold Start:  3m4s
-  Capture:     12.5s
-    dump:      8.0s
-    verify:    4.5s
+  Capture:     12.5s, 0.14 GB/s
+    dump:      8.0s    64%
+    verify:    4.5s    36%, 0.38 GB/s
 Last Restore:
   Result:    cold: digest mismatch
   Pod:       worker-1
   Node:      node-b
   At:        2026-01-31T11:59:00Z (60s ago)
   Took:      0.42s
-    verify:  0.40s
+    verify:  0.40s  100%, 4.29 GB/s
 Conditions:
   Type         Status  Reason            Age  Message
   ----         ------  ------            ---  -------
@@ -59,7 +66,10 @@ def test_all_that_is_known(chrek, fake):
         "warm",
         model="Qwen/Qwen3-0.6B",
         phase="Ready",
-        metadata={"labels": {"b": "2", "a": "1"}, "annotations": {"nvidia.com/chrek-pin": "true"}},
+        metadata={"labels": {"b": "2", "a": "1"}, "annotations": MARKS},
+        caches=[{"node": "node-a", "bytes": 1717986918}],
+        verification={"nonce": "1", "result": "ok", "at": "2026-01-31T11:59:00Z"},
+        coldStartsByCause={"ArtifactCorrupt": 1},
         message="verified",
         jobName="checkpoint-warm",
         location="/checkpoints/73e74442beb109ed",
@@ -70,6 +80,8 @@ def test_all_that_is_known(chrek, fake):
             "generation": "g1",
             "digest": "abc",
             "bytes": 1717986918,
+            "storedBytes": 1 << 30,
+            "uniqueBytes": 512 << 20,
             "files": 31,
             "node": "node-a",
             "capturedAt": "2026-01-31T11:05:00Z",
@@ -127,7 +139,7 @@ def test_a_capture_under_way(chrek, fake):
     progress = {"step": "dump", "bytesDone": 1 << 30, "bytesTotal": 4 << 30, "bytesPerSecond": 1.5e9}
     fake.checkpoint("busy", phase="Creating", progress=progress, failure="the first try ran out of disk")
     out = chrek("describe", "busy").out
-    assert "  Progress:      1Gi of 4Gi (25%), 1.50 GB/s\n" in out
+    assert "  Progress:      1Gi of 4Gi (25%), 1.50 GB/s, 2.1s left\n" in out
     assert "  Last Failure:  the first try ran out of disk\n" in out
     assert out.endswith("Artifact:  <none>\nLast Restore:  <none>\nConditions:  <none>\nEvents:  <none>\n")
 

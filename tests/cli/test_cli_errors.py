@@ -34,6 +34,16 @@ def test_connection_flags_go_before_and_after_the_command(chrek, fake, words):
     assert not given.all_namespaces
 
 
+def test_flags_that_win_over_the_kubeconfig(chrek, fake):
+    words = ("--cluster=c", "--user=u", "-s", "https://x", "--token=t", "--as=alice", "--as-group=a", "--as-group=b")
+    assert chrek("ls", *words).code == 0
+    given = fake.options
+    found = (given.cluster, given.user, given.server, given.token, given.impersonate, given.groups)
+    assert found == ("c", "u", "https://x", "t", "alice", ("a", "b"))
+    assert chrek("--server=https://x", "version", "--server").code == 0
+    assert fake.options.server == "https://x"
+
+
 def test_values_of_switches(chrek, fake):
     chrek("ls", "-A=true")
     assert fake.options.all_namespaces

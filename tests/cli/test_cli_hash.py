@@ -208,8 +208,8 @@ def test_unreadable_files(chrek, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        ([], "error: give either --model and --backend-framework, or -f FILE"),
-        (["--model", "m", "-f", "x"], "error: give either --model and --backend-framework, or -f FILE"),
+        ([], "error: give one of: --model and --backend-framework, -f FILE,"),
+        (["--model", "m", "-f", "x"], "error: give one of: --model and --backend-framework, -f FILE,"),
         (["--model", "m"], "error: --backend-framework: is required and must not be empty"),
         (["--model", "", "--framework", "vllm"], "error: --model: is required and must not be empty"),
         (["--model", "m", "--framework", "tgi"], "error: --backend-framework: unknown framework 'tgi'"),

@@ -40,15 +40,53 @@ def test_all_namespaces(chrek, three):
 
 
 def test_wide(chrek, three):
-    three.checkpoint("zz", phase="Ready", lastRestore={"result": "cold", "reason": "digest mismatch"}, restores=0)
+    marks = {"nvidia.com/chrek-pin": '{"by": "alice"}', "nvidia.com/chrek-delete-after": "2026-01-31T12:59:00Z"}
+    three.checkpoint(
+        "zz",
+        phase="Ready",
+        metadata={"annotations": marks},
+        lastRestore={"result": "cold", "reason": "corrupt"},
+        coldStarts=3,
+        artifact={"generation": "g", "bytes": 1 << 30, "uniqueBytes": 1 << 20},
+        caches=[{"node": "a"}, {"node": "b"}],
+    )
     lines = chrek("ls", "-o", "wide").out.splitlines()
     start = lines[0].index("AGE")
     assert [line[start:] for line in lines] == [
-        "AGE   SIZE     NODE     GENERATION   COLD-START   LAST-RESTORE            RESTORES",
-        "60m   1.6Gi    node-a   g1           3m4s         7.2s                    12",
-        "60m   <none>   <none>   <none>       <none>       <none>                  0",
-        "60m   <none>   <none>   <none>       <none>       cold: digest mismatch   0",
+        "AGE   SIZE     UNIQUE      NODE     CACHES   COLD-START   LAST-RESTORE    RESTORES   COLD-STARTS   PINNED   DELETES-IN",
+        "60m   1.6Gi    <unknown>   node-a   <none>   3m4s         7.2s            12         0             <none>   <none>",
+        "60m   <none>   <none>      <none>   <none>   <none>       <none>          0          0             <none>   <none>",
+        "60m   1Gi      1Mi         <none>   a,b      <none>       cold: corrupt   0          3             alice    59m",
     ]
+
+
+def test_labels(chrek, three):
+    three.checkpoint("zz", metadata={"labels": {"team/name": "red", "b": "1"}})
+    lines = chrek("ls", "--show-labels", "-L", "team/name,b").out.splitlines()
+    assert lines[0].split()[-4:] == ["AGE", "NAME", "B", "LABELS"]
+    assert [line.split()[-3:] for line in lines[1:]] == [*[["<none>"] * 3] * 2, ["red", "1", "b=1,team/name=red"]]
+
+
+def test_lists_come_in_pieces(chrek, three):
+    whole = chrek("ls", "-A").out
+    assert three.page_size == 500
+    assert chrek("ls", "-A", "--chunk-size", "1").out == whole
+    assert three.page_size == 1
+
+
+@pytest.mark.parametrize("words", [["nope"], ["nope", "-o", "json"], ["-n", "empty"]])
+def test_what_is_not_there_can_be_no_error(chrek, three, words):
+    result = chrek("ls", "--ignore-not-found", *words)
+    assert (result.code, result.out, result.err) == (0, "", "")
+
+
+def test_watch_events(chrek, three):
+    ready = three.checkpoint("by-hand", phase="Ready")
+    three.changes = [("MODIFIED", ready), ("DELETED", ready), ClusterError("gone")]
+    lines = chrek("ls", "--watch-only", "--output-watch-events").out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["EVENT", "NAME"], ["MODIFIED", "by-hand"], ["DELETED", "by-hand"]]
+    three.changes = [("DELETED", ready), ClusterError("gone")]
+    assert json.loads(chrek("ls", "--watch-only", "--output-watch-events", "-o", "json").out)["type"] == "DELETED"
 
 
 def test_names_keep_their_order_and_the_missing_one_is_told(chrek, three):

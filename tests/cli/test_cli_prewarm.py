@@ -200,7 +200,7 @@ def test_waiting_rewrites_one_line_on_a_terminal(chrek, fake, monkeypatch):
     changes(fake, {"phase": "Creating", "progress": COPYING}, {"phase": "Ready"})
     result = chrek("prewarm", *FLAGS, "--wait", *WORKER)
     assert result.err == (
-        f"\r{QWEN}: Pending\x1b[K\r{QWEN}: Creating: dump 1Gi of 4Gi (25%), 2.50 GB/s\x1b[K\r{QWEN}: Ready\x1b[K\n"
+        f"\r{QWEN}: Pending\x1b[K\r{QWEN}: Creating: dump 1Gi of 4Gi (25%), 2.50 GB/s, 1.3s left\x1b[K\r{QWEN}: Ready\x1b[K\n"
     )
 
 
@@ -304,3 +304,19 @@ def test_an_identity_that_is_not_there_does(chrek, fake, strategy):
 def test_a_pod_template_that_is_none(chrek, fake, write):
     assert "this is no pod template" in chrek("prewarm", *FLAGS, "--pod-template", write({"kind": "ConfigMap"})).err
     assert "expected one document, found 2" in chrek("prewarm", *FLAGS, "--pod-template", write({}, {})).err
+
+
+def test_lists_of_objects(chrek, fake, tmp_path):
+    def item(model):
+        spec = {"identity": {"model": model, "backendFramework": "vllm"}, "job": {"podTemplateSpec": {"spec": {"containers": []}}}}
+        return {"kind": "DynamoCheckpoint", "metadata": {"name": model}, "spec": spec}
+
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps({"kind": "List", "items": [item("a"), item("b")]}))
+    lines = [f"dynamocheckpoint.nvidia.com/{name} created" for name in ("a", "b")]
+    assert chrek("prewarm", "-f", str(path)).out.splitlines() == lines
+    assert chrek("prewarm", "-f", str(path)).out.splitlines() == [line.replace("created", "unchanged") for line in lines]
+    path.write_text(json.dumps({"kind": "List", "items": [item("c"), {"kind": "Pod"}]}))
+    result = chrek("prewarm", "-f", str(path))
+    assert (result.code, result.out) == (2, "")
+    assert ", item 2: kind Pod is no checkpoint" in result.err

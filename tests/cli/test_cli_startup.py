@@ -33,6 +33,14 @@ def test_yaml_is_read_without_anything_slow(tmp_path):
     assert start("hash", "-f", str(path), module=False).stderr == "imported: "
 
 
+def test_explaining_a_hash_needs_no_cluster_either(tmp_path):
+    for name, dtype in (("a", "fp8"), ("b", "bfloat16")):
+        (tmp_path / name).write_text(f"model: m\nbackendFramework: vllm\ndtype: {dtype}\n")
+    files = [str(tmp_path / name) for name in ("a", "b")]
+    assert start("hash", "--diff", *files, module=False).stderr == "imported: "
+    assert start("hash", "-f", files[0], "--explain", module=False).stderr == "imported: "
+
+
 def test_help_of_everything_imports_no_client():
     assert start("--help", module=False).stderr == "imported: "
 

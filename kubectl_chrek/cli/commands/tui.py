@@ -15,6 +15,10 @@ kubectl chrek tui
 
 # Look at all namespaces, and change nothing
 kubectl chrek tui -A --read-only
+
+# Start with the nodes, or with what could be deleted
+kubectl chrek tui -c nodes
+kubectl chrek tui -c "gc --unreferenced --keep-within 14d"
 """
 
 
@@ -22,17 +26,14 @@ kubectl chrek tui -A --read-only
 def command(
     *,
     read_only: Annotated[bool, typer.Option("--read-only", help="Offer nothing that changes the cluster")] = False,
+    screen: Annotated[
+        str, typer.Option("--screen", "-c", metavar="COMMAND", help="Start with this, as after : in the TUI", show_default=False)
+    ] = "",
     connection: ConnectionOptions,
 ) -> int:
     """Browse checkpoints, live."""
     if not diagnostics.on_terminal():
         raise UsageError("the TUI needs a terminal: use `kubectl chrek ls`")
-    app = import_extra("kubectl_chrek.tui.app", "tui")
-    code: int = app.run_tui(
-        kubeconfig=connection.kubeconfig or None,
-        context=connection.context or None,
-        namespace=connection.namespace or None,
-        all_namespaces=connection.all_namespaces,
-        read_only=read_only,
-    )
+    tui = import_extra("kubectl_chrek.tui.running", "tui")
+    code: int = tui.run_tui(connection, read_only=read_only, command=screen)
     return code

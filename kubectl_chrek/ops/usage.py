@@ -1,0 +1,170 @@
+"""`df`: what checkpoints take, by backend and model, and what could be had back."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
+from kubectl_chrek.api.errors import ClusterError, NotFoundError
+from kubectl_chrek.api.node import ChrekNode, StoreStatus
+from kubectl_chrek.cluster import Cluster
+from kubectl_chrek.cluster.resources import CHECKPOINTS, GRAPHS, PODS
+from kubectl_chrek.ops.compat import fetch_nodes
+from kubectl_chrek.ops.connection import ConnectionOptions
+from kubectl_chrek.ops.references import references
+from kubectl_chrek.ops.retention import freed_bytes, model_of
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One checkpoint's artifact, in bytes. `unique` returns if it goes; `active`: somebody refers to it or pinned it."""
+
+    checkpoint: Checkpoint
+    logical: int
+    stored: int
+    unique: int
+    active: bool
+
+    @property
+    def shared(self) -> int:
+        """What it has in common with others."""
+        return max(self.logical - self.unique, 0)
+
+    @property
+    def model(self) -> str:
+        """The identity's model."""
+        return model_of(self.checkpoint)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For -o json and yaml."""
+        metadata = self.checkpoint.metadata
+        return {
+            "namespace": metadata.namespace,
+            "name": metadata.name,
+            "model": self.model,
+            "logicalBytes": self.logical,
+            "storedBytes": self.stored,
+            "sharedBytes": self.shared,
+            "uniqueBytes": self.unique,
+            "active": self.active,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The checkpoints of one model in one backend, or of all."""
+
+    backend: str
+    model: str
+    usages: tuple[Usage, ...]
+
+    @property
+    def logical(self) -> int:
+        """As if nothing were shared."""
+        return sum(usage.logical for usage in self.usages)
+
+    @property
+    def stored(self) -> int:
+        """What their captures added to the store."""
+        return sum(usage.stored for usage in self.usages)
+
+    @property
+    def active(self) -> int:
+        """How many somebody refers to."""
+        return sum(usage.active for usage in self.usages)
+
+    @property
+    def reclaimable(self) -> int:
+        """What returns if all go that nobody refers to; at least, where they share with each other."""
+        return sum(usage.unique for usage in self.usages if not usage.active)
+
+    @property
+    def reclaimable_share(self) -> float:
+        """The part of what is stored, 0 to 1."""
+        return min(self.reclaimable / self.stored, 1.0) if self.stored else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """For -o json and yaml."""
+        return {
+            "backend": self.backend,
+            "model": self.model,
+            "checkpoints": len(self.usages),
+            "active": self.active,
+            "logicalBytes": self.logical,
+            "storedBytes": self.stored,
+            "reclaimableBytes": self.reclaimable,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything `df` shows. `stores` is what agents say of their stores, one for each place that is named."""
+
+    groups: tuple[Group, ...]
+    stores: tuple[StoreStatus, ...]
+
+    @property
+    def total(self) -> Group:
+        """All groups as one."""
+        return Group("", "", tuple(usage for group in self.groups for usage in group.usages))
+
+
+def report(checkpoints: Iterable[Checkpoint], referenced: Mapping[str, Sequence[str]], nodes: Iterable[ChrekNode]) -> Report:
+    """Adds up what has an artifact; groups are in the order of their backends and models."""
+    groups: dict[tuple[str, str], list[Usage]] = {}
+    for checkpoint in checkpoints:
+        usage = _usage(checkpoint, active=bool(referenced.get(checkpoint.metadata.uid)) or checkpoint.pinned)
+        if usage:
+            groups.setdefault((checkpoint.status.storage_type, usage.model), []).append(usage)
+    stores = {(store.type, store.location): store for node in nodes if (store := node.status.store).location}
+    return Report(
+        tuple(Group(*key, tuple(sorted(found, key=_by_size))) for key, found in sorted(groups.items())),
+        tuple(store for _, store in sorted(stores.items())),
+    )
+
+
+async def fetch(cluster: Cluster, options: ConnectionOptions) -> Report:
+    """Reads the scope and adds up.
+
+    Raises:
+        ChrekError: Something could not be listed.
+    """
+    scope = options.scope(cluster)
+    bodies, pods, graphs, nodes = await asyncio.gather(
+        cluster.list(CHECKPOINTS, scope), cluster.list(PODS, scope), _graphs(cluster, scope), _nodes(cluster)
+    )
+    checkpoints = [read_checkpoint(body) for body in bodies]
+    return report(checkpoints, references(checkpoints, graphs, pods), nodes)
+
+
+def _usage(checkpoint: Checkpoint, *, active: bool) -> Usage | None:
+    artifact = checkpoint.status.artifact
+    if artifact is None:
+        return None
+    stored = artifact.bytes if artifact.stored_bytes is None else artifact.stored_bytes
+    return Usage(checkpoint, artifact.bytes, stored, freed_bytes(checkpoint), active)
+
+
+def _by_size(usage: Usage) -> tuple[int, str, str]:
+    metadata = usage.checkpoint.metadata
+    return -usage.logical, metadata.namespace, metadata.name
+
+
+async def _graphs(cluster: Cluster, scope: str) -> list[dict[str, Any]]:
+    try:
+        return await cluster.list(GRAPHS, scope)
+    except NotFoundError:
+        return []
+
+
+async def _nodes(cluster: Cluster) -> list[ChrekNode]:
+    """Without the kind, or the right to list it, there is nothing to tell of stores: only the lines about them are missing."""
+    try:
+        return await fetch_nodes(cluster)
+    except NotFoundError:
+        return []
+    except ClusterError as error:
+        if error.status == 403:
+            return []
+        raise

@@ -1,0 +1,264 @@
+"""Every verb against an API server that fails in every way: one honest line, the right exit code, nothing half done."""
+
+import json
+import os
+import signal
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import yaml
+
+IDENTITY = ("--model", "m", "--framework", "vllm", "--image", "i")
+VERBS = {
+    "ls": ["ls"],
+    "ls name": ["ls", "x"],
+    "ls yaml": ["ls", "-o", "yaml"],
+    "ls watch": ["ls", "-w"],
+    "describe": ["describe", "x"],
+    "inspect": ["inspect", "x"],
+    "diff": ["diff", "x", "y"],
+    "events": ["events"],
+    "events name": ["events", "x"],
+    "events watch": ["events", "-w"],
+    "logs": ["logs", "x"],
+    "logs follow": ["logs", "x", "-f"],
+    "prewarm": ["prewarm", *IDENTITY, "--wait", "--", "w"],
+    "prewarm graph": ["prewarm", "--graph", "x"],
+    "pin": ["pin", "x", "--by", "me"],
+    "unpin": ["unpin", "x"],
+    "verify": ["verify", "x"],
+    "verify all": ["verify", "--all"],
+    "gc": ["gc", "--all", "--yes"],
+    "gc now": ["gc", "--all", "--yes", "--now"],
+    "undelete": ["undelete", "x"],
+    "df": ["df"],
+    "compat": ["compat"],
+    "hash": ["hash", "--diff", "x", "y"],
+    "doctor": ["doctor"],
+    "version": ["version", "--server"],
+}
+ALL = pytest.mark.parametrize("words", VERBS.values(), ids=VERBS.keys())
+
+
+def status(code, reason, message):
+    return code, {"kind": "Status", "apiVersion": "v1", "code": code, "reason": reason, "message": message}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the server's `mode` says and notes what was asked."""
+
+    protocol_version = "HTTP/1.1"
+
+    def respond(self):
+        length = int(self.headers.get("Content-Length") or 0)
+        self.rfile.read(length)
+        self.server.asked.append((self.command, self.path))
+        self.server.headers.append(self.headers)
+        getattr(self, self.server.mode)()
+
+    do_GET = do_POST = do_PATCH = do_DELETE = do_PUT = respond  # noqa: N815 - the library's names
+
+    def send(self, code, body):
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def forbidden(self):
+        self.send(*status(403, "Forbidden", 'dynamocheckpoints.nvidia.com is forbidden: User "u" cannot do that'))
+
+    def without_definitions(self):
+        if "nvidia.com" in self.path or "apiextensions" in self.path:
+            self.send(404, b"404 page not found\n")
+        elif self.path == "/version":
+            self.send(200, {"gitVersion": "v1.33.0"})
+        elif self.command == "POST":
+            self.send(201, {"status": {"allowed": True}})
+        else:
+            self.send(200, {"items": [], "metadata": {"resourceVersion": "1"}})
+
+    def dropping(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", "5000")
+        self.end_headers()
+        self.wfile.write(b'{"items": [')
+        self.close_connection = True
+
+    def nonsense(self):
+        self.send(200, b"<html>a proxy</html>")
+
+    def vanishing(self):
+        """An object that is listed, but gone when one looks closer."""
+        if self.command == "GET" and self.path.partition("?")[0].rpartition("/")[2] not in ("x", "y", "log", "version"):
+            items = [CHECKPOINT] if "dynamocheckpoints" in self.path else []
+            self.send(200, {"items": items, "metadata": {"resourceVersion": "1"}})
+        elif self.command == "POST" or self.path == "/version":
+            self.send(200, {"gitVersion": "v1.33.0", "status": {"allowed": True}, "metadata": {"name": "cfb060f4d0539cab"}})
+        else:
+            self.send(*status(404, "NotFound", 'dynamocheckpoints.nvidia.com "x" not found'))
+
+    def interrupting(self):
+        """One interrupt, however many requests are under way: a second one could hit the test itself."""
+        if self.server.once.acquire(blocking=False):
+            os.kill(os.getpid(), signal.SIGINT)
+        self.server.over.wait(10)
+
+    def log_message(self, *_):
+        pass
+
+
+ARTIFACT = {"generation": "g", "bytes": 1}
+CHECKPOINT = {
+    "metadata": {"name": "x", "namespace": "default", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"},
+    "spec": {"identity": {"model": "other", "backendFramework": "vllm"}, "job": {"podTemplateSpec": {}}},
+    "status": {"phase": "Ready", "artifact": ARTIFACT},
+}
+
+
+class Server(ThreadingHTTPServer):
+    """Says nothing about clients that leave."""
+
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+@pytest.fixture
+def server():
+    """A server on loopback; set `mode` to how it shall fail."""
+    made = Server(("127.0.0.1", 0), Handler)
+    made.asked, made.headers, made.over, made.once = [], [], threading.Event(), threading.Lock()
+    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made
+    made.over.set()
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def at(chrek, tmp_path):
+    """Runs the command line against a port."""
+
+    def run(port, words, *, context="c"):
+        config = {
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "c",
+        }
+        path = tmp_path / "config"
+        path.write_text(yaml.safe_dump(config))
+        return chrek("--kubeconfig", str(path), "--context", context, "--request-timeout=5s", *words)
+
+    return run
+
+
+def honest(result):
+    """No traceback, nothing unexpected, few lines."""
+    assert "Traceback" not in result.err
+    assert "unexpected" not in result.err
+    lines = [line for line in result.err.splitlines() if not line.startswith("hint: ")]
+    assert len(lines) <= 2
+    return lines
+
+
+@ALL
+def test_no_cluster(at, words):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    result = at(port, words)
+    assert honest(result)[0].startswith(f"Unable to connect to the server http://127.0.0.1:{port}: ")
+    assert (result.code, result.out) == (1, "")
+
+
+@ALL
+def test_wrong_context(at, words):
+    result = at(1, words, context="nowhere")
+    assert honest(result)[0].startswith("error: no usable cluster configuration: there is no context nowhere in ")
+    assert (result.code, result.out) == (1, "")
+
+
+@ALL
+def test_no_permission(at, server, words):
+    server.mode = "forbidden"
+    result = at(server.server_port, words)
+    assert honest(result)[-1].startswith("Error from server (Forbidden): dynamocheckpoints.nvidia.com is forbidden")
+    assert (result.code, result.out) == (1, "")
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS.keys() - {"doctor", "version", "events", "events watch"}))
+def test_definitions_are_missing(at, server, verb):
+    server.mode = "without_definitions"
+    result = at(server.server_port, VERBS[verb])
+    honest(result)
+    assert (result.code, result.out) == (4, "")
+    assert result.err.endswith("hint: a definition is not installed here: see `kubectl chrek doctor`\n")
+
+
+def test_who_can_do_without_definitions(at, server):
+    server.mode = "without_definitions"
+    result = at(server.server_port, ["doctor"])
+    assert "Traceback" not in result.err
+    assert (result.code, "crd/dynamocheckpoints.nvidia.com" in result.out) == (1, True)
+    for words in (["version", "--server"], ["events"]):
+        assert at(server.server_port, words).code == 0
+
+
+@ALL
+@pytest.mark.parametrize("mode", ["dropping", "nonsense"])
+def test_half_an_answer(at, server, words, mode):
+    server.mode = mode
+    result = at(server.server_port, words)
+    assert honest(result)
+    assert (result.code, result.out) == (1, "")
+
+
+GONE = {"ls": 0, "ls yaml": 0, "events": 0, "df": 0, "gc": 0, "gc now": 0, "version": 0, "compat": 5}
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if "watch" not in verb and verb not in ("doctor", "prewarm", "hash")])
+def test_an_object_that_is_deleted_meanwhile(at, server, verb):
+    server.mode = "vanishing"
+    words = VERBS[verb] + (["--wait=false"] if verb == "gc now" else [])
+    result = at(server.server_port, words)
+    honest(result)
+    assert result.code == GONE.get(verb, 4)
+
+
+@ALL
+def test_an_interrupt(at, server, words):
+    server.mode = "interrupting"
+    result = at(server.server_port, words)
+    assert (result.code, result.out, result.err) == (130, "", "")
+    # A command may ask several things at once, but after the interrupt it changes nothing any more.
+    assert {method for method, _ in server.asked} <= {"GET"}
+
+
+def test_who_asks_and_whom(at, server):
+    server.mode = "vanishing"
+    words = [
+        "ls",
+        "--server",
+        f"http://127.0.0.1:{server.server_port}",
+        "--token=other",
+        "--as=alice",
+        "--as-group=a",
+        "--as-group=b",
+    ]
+    assert at(1, words).code == 0
+    sent = server.headers[0]
+    assert (sent["Authorization"], sent["Impersonate-User"]) == ("Bearer other", "alice")
+    assert sent.get_all("Impersonate-Group") == ["a", "b"]
+    for kind in ("cluster", "user"):
+        result = at(1, ["ls", f"--{kind}=nowhere"])
+        assert honest(result)[0].startswith(f"error: no usable cluster configuration: there is no {kind} nowhere in ")
+    assert at(server.server_port, ["ls", "--cluster=c", "--user=u"]).code == 0

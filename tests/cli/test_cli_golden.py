@@ -1,0 +1,65 @@
+"""Every verb that reads, in every format that it has, to the letter: the snapshots are the contract."""
+
+import pytest
+
+CASES = (
+    "ls -o wide",
+    "ls -o json",
+    "ls used -o yaml",
+    "ls -o name",
+    "ls -o custom-columns=NAME:.metadata.name,PHASE:.status.phase",
+    "describe used",
+    "inspect used",
+    "inspect used -o json",
+    "inspect used other -o yaml",
+    "inspect empty",
+    "diff used other",
+    "diff used used",
+    "diff used idle -o json",
+    "diff used idle -o yaml",
+    "df",
+    "df --no-headers",
+    "df -A -v",
+    "df -o json",
+    "df -o yaml",
+    "df -n elsewhere",
+    "compat",
+    "compat -o wide -A",
+    "compat used -o json",
+    "compat used -o yaml",
+    "compat --what-if kernel=6.1",
+    "compat --what-if kernel=6.13,criu=5.0 -A --no-headers",
+    "compat -n elsewhere",
+    "doctor",
+    "doctor -o json",
+    "doctor -o yaml",
+    "doctor --node old",
+    "events",
+    "events used",
+    "events used -o json",
+    "events -A -o name",
+    "events -n elsewhere",
+    "logs used",
+    "logs used --only job,worker --timestamps --no-prefix",
+    "logs idle",
+    "version --server",
+    "version --server -o json",
+    "hash --model m --framework vllm --dtype fp8 --extra a=b --explain",
+    "hash --model m --framework vllm --explain -o json",
+    "hash used dgd/llm/Worker cfb060f4d0539cab",
+    "hash dgd/llm/Nobody",
+    "hash nothing",
+    "hash --diff used other",
+    "hash --diff used dgd/llm/Worker",
+    "hash --diff other idle -o json",
+    "gc --all",
+    "gc --unreferenced --keep-within 30m -v",
+    "gc --incompatible --dry-run=client",
+    "gc --max-bytes 1Gi --dry-run=client -A -v",
+)
+
+
+@pytest.mark.parametrize("words", CASES)
+def test_output(chrek, fleet, snapshot, words):
+    result = chrek(*words.split())
+    assert f"[{int(result.code)}]\n{result.out}---\n{result.err}" == snapshot
