@@ -32,13 +32,8 @@ def row(program: Program, yard: Yard, state: Path) -> str:
         outcome = run(program, yard, agent, json.loads(SECCOMP.read_text()))
     except AssertionError as error:
         outcome = Outcome(reason=f"did not start: {error}")
-    cells = [
-        program.name,
-        re.sub(r"^(Python|nginx version: nginx/|Running uvicorn|Redis server|postgres .PostgreSQL.) ?", "", version(program))
-        .split(" (")[0]
-        .split(" sha=")[0]
-        .split(" with ")[0],
-    ]
+    number = re.search(r"\d+(\.\w+)+", version(program))
+    cells = [program.name, number[0] if number else ""]
     cells += ["yes" if done else "no" for done in (outcome.captured, outcome.restored, outcome.answered)]
     sizes = [f"{outcome.bytes / 2**20:.0f} MiB", f"{outcome.capture_seconds} s", f"{outcome.restore_seconds} s"]
     cells += sizes if outcome.captured else [""] * 3

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from chrek_agent import affinity, facts, inspect, processes, rootfs
+from chrek_agent import affinity, facts, inspect, inventory, processes, recording, rootfs
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import Container
 from chrek_agent.criu.connections import settle_sockets
@@ -43,6 +43,7 @@ class Captured:
     seconds: float
     compatibility: Compatibility = field(default_factory=Compatibility)
     processes: list[CapturedProcess] = field(default_factory=list)
+    inventory: inventory.Inventory = field(default_factory=inventory.Inventory)
     moved: dict[str, int] = field(default_factory=dict)
     """Bytes by phase, of those that move any."""
 
@@ -100,6 +101,8 @@ class Capture:
             writer = await self._take(container, worker, generation, entry, phases, report, expected)
             worker = inspect.worker_tree(container)  # As it was frozen: it may have had other processes before.
             staging = writer.staging
+            held = await asyncio.to_thread(recording.record, worker)
+            (staging / inventory.FILE).write_bytes(inventory.dump_inventory(held))
             await asyncio.to_thread(affinity.save, container, worker, staging / IMAGES / affinity.FILE)
             cuda.save(frozen, staging / IMAGES / cuda.FILE)
             await asyncio.to_thread(settle_sockets, staging / IMAGES, keep_inner=self._config.keep_connections)
@@ -125,7 +128,7 @@ class Capture:
         finally:
             await stack.aclose()
         summary = phases.summary()
-        return Captured(manifest.model_copy(update={"phases": summary}), digest, round(phases.total, 3), record, tree, phases.bytes)
+        return Captured(manifest.model_copy(update={"phases": summary}), digest, round(phases.total, 3), record, tree, held, phases.bytes)
 
     async def _take(
         self,

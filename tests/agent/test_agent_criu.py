@@ -9,7 +9,7 @@ import pytest
 from chrek_agent import processes
 from chrek_agent.criu import options
 from chrek_agent.criu.log import errors, explain
-from chrek_agent.criu.runner import Criu
+from chrek_agent.criu.runner import Criu, OvertimeError
 from chrek_agent.errors import AgentError, CaptureError, RestoreError
 
 HARMLESS = "(00.000158) Error (criu/util.c:1377): Can't setup RLIMIT_NOFILE for self: Operation not permitted\n"
@@ -23,6 +23,10 @@ def test_the_dump_command():
         *(*COMMON, "--leave-stopped", "--network-lock=skip", "--skip-in-flight", "--force-irmap"),
         "--irmap-scan-path=/tmp",
     ]
+
+
+def test_a_dump_in_place_is_held_by_a_socket_and_says_when_it_is_ready():
+    assert options.in_place(socket_fd=7, ready_fd=8) == ["--lazy-pages", "--ps-socket", "7", "--status-fd", "8"]
 
 
 def test_the_restore_command():
@@ -220,3 +224,32 @@ async def test_a_restore_that_fails_is_explained_by_its_log(fake, make_container
     fake.script(f'echo "Error (criu/a.c:1): Can\'t fork for 1001: File exists" > {fake.work}/restore.log; exit 1')
     with pytest.raises(RestoreError, match="a PID of the worker is taken in the new pod"):
         await fake.restore(make_container(), {})
+
+
+READY = "for last; do :; done; printf '\\0' > /proc/self/fd/$last"
+
+
+async def in_place(fake, container, seconds=30.0):
+    limit = {"seconds": seconds, "started": fake.groups.append}
+    async with fake.criu.dump_in_place(container, 1001, fake.images, fake.work, **limit):
+        return (fake.work / "held").write_text("yes")
+
+
+async def test_a_dump_in_place_is_held_while_its_memory_is_read(fake, make_container, as_root):
+    fake.script(f"{READY}; while [ ! -e {fake.work}/held ]; do sleep 0.01; done")
+    assert await in_place(fake, make_container()) == 3
+    await gone(fake.groups[0])
+
+
+@pytest.mark.parametrize("script", ["exit 3", f"{READY}; exit 3"])
+async def test_a_dump_in_place_that_fails_is_explained_by_its_log(fake, make_container, as_root, script):
+    fake.script(f'echo "Error (criu/a.c:1): no luck" > {fake.work}/dump.log; {script}')
+    with pytest.raises(CaptureError, match="CRIU dump failed with exit code 3: no luck"):
+        await in_place(fake, make_container())
+
+
+async def test_a_dump_in_place_past_its_time_is_ended(fake, make_container, as_root):
+    fake.script("sleep 300")
+    with pytest.raises(OvertimeError, match="did not finish its dump in time"):
+        await in_place(fake, make_container(), seconds=0.2)
+    await gone(fake.groups[0])

@@ -11,7 +11,7 @@ from chrek_agent import processes
 from chrek_agent.criu.wire import ImageError
 from chrek_agent.errors import AgentError
 from chrek_agent.memory.packs import PackReader
-from chrek_agent.memory.pool import default_threads, work_off
+from chrek_agent.memory.pool import REMOTE_THREADS, default_threads, work_off
 from chrek_agent.memory.targets import Target, find_targets
 from chrek_agent.store.artifact import Artifact
 from chrek_agent.store.model import Run
@@ -74,7 +74,12 @@ def fill(
                 with lock:
                     written += len(dense)
 
-            work_off(_jobs(artifact, targets), put, threads=threads or default_threads(), stop=stop or threading.Event())
+            work_off(
+                _jobs(artifact, targets),
+                put,
+                threads=threads or (REMOTE_THREADS if artifact.is_remote else default_threads()),
+                stop=stop or threading.Event(),
+            )
             forced = sum(target.forced for target in targets.values())
     except (OSError, ImageError) as error:
         raise FillError(f"memory could not be filled: {getattr(error, 'strerror', None) or error}") from error

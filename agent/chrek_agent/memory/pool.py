@@ -15,6 +15,8 @@ from chrek_agent.store.chunking import CHUNK
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+REMOTE_THREADS: Final = 24
+"""For a store that is not on this machine: its answers are waited for. With two copies of each chunk that is 96 MiB."""
 _MOST: Final = 16
 
 
