@@ -58,6 +58,35 @@ class CapturedProcess(View):
     bytes: int = 0
 
 
+class InventoryProcess(View):
+    """One process of an inventory; `resident` is in bytes by kind of memory, `files` how many it had open."""
+
+    pid: int
+    parent: int = 0
+    command: str = ""
+    resident: dict[str, int] = Field(default_factory=dict)
+    files: int = 0
+
+
+class Inventory(View):
+    """`status.artifact.inventory`: the part of the artifact's inspect.json that has room in a status."""
+
+    process_count: int = 0
+    resident: dict[str, int] = Field(default_factory=dict)
+    """Bytes of memory by kind: anonymous, file, shared, huge."""
+    mapped: dict[str, int] = Field(default_factory=dict)
+    """Bytes of address space, by the same kinds and `reserved`."""
+    open_files: dict[str, int] = Field(default_factory=dict)
+    """How many, by kind."""
+    processes: list[InventoryProcess] = Field(default_factory=list)
+    sockets: list[str] = Field(default_factory=list)
+    files: list[str] = Field(default_factory=list)
+    variables: list[str] = Field(default_factory=list)
+    """Names alone."""
+    omitted: dict[str, int] = Field(default_factory=dict)
+    """How much of these four lists was left out, by their names."""
+
+
 class Artifact(View):
     """`status.artifact`, written by the agent once the artifact is committed and verified. Sizes are in bytes."""
 
@@ -73,12 +102,16 @@ class Artifact(View):
     capture_seconds: float = 0.0
     phases: dict[str, float] = Field(default_factory=dict)
     """Seconds of each phase of the capture, by name, in order."""
+    phase_bytes: dict[str, int] = Field(default_factory=dict)
+    """Bytes that a phase has moved, of those that move any."""
     stored_bytes: int | None = None
     """What this capture added to the store. None: not known, for this and the next."""
     unique_bytes: int | None = None
     """What would return if it were deleted."""
     compatibility: Compatibility = Field(default_factory=Compatibility)
     processes: list[CapturedProcess] = Field(default_factory=list)
+    inventory: Inventory | None = None
+    """None: captured by an agent that kept none."""
 
 
 class Progress(View):
@@ -104,6 +137,7 @@ class LastRestore(View):
     seconds: float = 0.0
     at: datetime | None = None
     phases: dict[str, float] = Field(default_factory=dict)
+    phase_bytes: dict[str, int] = Field(default_factory=dict)
 
 
 class Verification(View):

@@ -37,6 +37,8 @@ ANNOTATION_RESTORE_FROM: Final = "nvidia.com/chrek-restore-from"
 """On any pod: name or hash of the DynamoCheckpoint that it starts from; the operator's webhook puts the shim in."""
 ANNOTATION_UNTOUCHED: Final = "nvidia.com/chrek-untouched"
 """Written by the webhook on a pod that asked for a checkpoint and did not get the shim: why, in one line."""
+SCHEDULING_GATE: Final = "nvidia.com/chrek-checkpoint"
+"""On a pod of the Dynamo platform that waits for its checkpoint: it takes no place on a node until the operator lifts this."""
 ANNOTATION_PIN: Final = "nvidia.com/chrek-pin"
 ANNOTATION_DELETE_AFTER: Final = "nvidia.com/chrek-delete-after"
 """On a DynamoCheckpoint: RFC 3339. The operator deletes it then, unless the annotation is gone or the checkpoint in use."""
@@ -44,6 +46,18 @@ ANNOTATION_RETRY: Final = "nvidia.com/chrek-retry"
 """A new value here makes the operator try a Failed DynamoCheckpoint again."""
 ANNOTATION_COMPAT_OVERRIDE: Final = "nvidia.com/chrek-compat-override"
 """On a pod: compatibility checks that do not count for it, by name (`kernel,driver`), or `all`."""
+ANNOTATION_ADAPTER: Final = "nvidia.com/chrek-adapter"
+"""On a pod that is captured: vllm, sglang, trtllm, dynamo, plain, or `off`; absent: found out."""
+ANNOTATION_ACCEPTANCE: Final = "nvidia.com/chrek-acceptance"
+"""`off` on a pod that is captured: nothing is recorded; on one that is restored: it is not asked before it is called restored."""
+ANNOTATION_PROBE: Final = "nvidia.com/chrek-probe"
+"""On a pod that is captured: JSON {path, port, body}, a request that a restored worker must answer in the same words."""
+OFF: Final = "off"
+ANNOTATION_ADOPT: Final = "nvidia.com/chrek-adopt"
+"""On a DynamoCheckpoint that is not to be captured: an artifact in a store that an agent is to verify and to make its own.
+
+JSON {generation, digest, move}; with `move` that artifact was put there for this alone, and its name goes.
+"""
 ANNOTATION_VERIFY: Final = "nvidia.com/chrek-verify"
 """On a DynamoCheckpoint: a new value asks an agent to read its artifact back; the answer is `status.verification`."""
 FINALIZER: Final = "nvidia.com/chrek-artifact"
@@ -63,6 +77,8 @@ ENV_CLAIM_SECONDS: Final = "CHREK_CLAIM_SECONDS"
 """How long the shim waits for an agent to claim its pod before it starts cold."""
 ENV_RESTORE_SECONDS: Final = "CHREK_RESTORE_SECONDS"
 """How long the shim waits, once claimed, for the restore to finish before it starts cold."""
+ENV_ADAPTER: Final = "CHREK_ADAPTER"
+"""As ANNOTATION_ADAPTER, which wins."""
 
 # Files and volumes in a worker's container.
 CONTROL_DIR: Final = "/checkpoint-signal"
@@ -115,7 +131,9 @@ class Cause:
     DEADLINE: Final = "DeadlineExceeded"
     RESTORE_FAILED: Final = "RestoreFailed"
     DIED_EARLY: Final = "DiedEarly"
+    NOT_ACCEPTED: Final = "NotAccepted"
     UNREACHABLE: Final = "ApiServerUnreachable"
+    STORE: Final = "StoreUnreachable"
 
 
 class Phase:

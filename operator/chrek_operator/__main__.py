@@ -35,7 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kubeconfig", help="default: KUBECONFIG, ~/.kube/config, or the pod's service account")
     parser.add_argument("--context", help="context in the kubeconfig")
     parser.add_argument("--namespace", nargs="+", default=["all"], metavar="NS", help="namespaces to serve, or all (default)")
-    parser.add_argument("--storage-type", choices=["pvc"], default="pvc", help="backend of the artifact store")
+    parser.add_argument("--storage-type", choices=["pvc", "s3", "oci"], default="pvc", help="backend of the artifact store")
+    parser.add_argument("--location", default="", metavar="URI", help="where it is, unless in a volume")
     parser.add_argument("--base-path", default=names.BASE_PATH, help="where the agents mount the store (default %(default)s)")
     parser.add_argument(
         "--mode",
@@ -79,7 +80,7 @@ async def _run(options: argparse.Namespace) -> None:
         namespaces=() if "all" in options.namespace else tuple(options.namespace),
         mode=options.mode,
         storage_type=options.storage_type,
-        base_path=options.base_path,
+        base_path=options.location.partition("?")[0] or options.base_path,
         webhook=_webhook(options),
         lease_namespace=options.own_namespace if options.leader_elect else "",
     )

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from chrek_operator.objects import check_label, is_deleting
+from chrek_operator.objects import check_label, check_name, is_deleting
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
 from kubectl_chrek.api.errors import IdentityError, UsageError
-from kubectl_chrek.api.graph import ServiceCheckpoint
+from kubectl_chrek.api.graph import ServiceCheckpoint, read_service_checkpoint
 from kubectl_chrek.api.identity import Identity
 
 Body = dict[str, Any]
@@ -65,10 +65,34 @@ def bind(block: ServiceCheckpoint, checkpoints: Sequence[Checkpoint], template: 
     labels = ((template or {}).get("metadata") or {}).get("labels") or {}
     said_name, said_hash = labels.get(names.LABEL_NAME, ""), labels.get(names.LABEL_HASH, "")
     if block.ref:
-        return _by_name(block, checkpoints, said_hash if said_name == block.ref else None)
+        return _by_name(block, checkpoints, said_name, said_hash)
     if block.identity is None:
         raise UsageError(f"spec.services.{block.service}.checkpoint: give checkpointRef or identity")
     return _by_identity(block.identity, checkpoints, said_name if said_hash == block.identity.hash else "")
+
+
+def read_block(graph: Mapping[str, Any], service: str) -> ServiceCheckpoint | None:
+    """A service's checkpoint block; None when it has none, or it is not enabled.
+
+    Raises:
+        UsageError: The block is wrong, or its worker is none that can be captured.
+    """
+    spec = graph["spec"]["services"][service] or {}
+    block = read_service_checkpoint(service, spec)
+    nodes = (spec.get("multinode") or {}).get("nodeCount") or 1
+    if block is not None and nodes > 1:
+        hint = "disable its checkpoint, or set nodeCount to 1"
+        raise UsageError(f"spec.services.{service}.multinode: a worker of {nodes} pods cannot be captured", hint=hint)
+    return block
+
+
+def awaited(block: ServiceCheckpoint, binding: Binding) -> bool:
+    """The service's pods wait for their checkpoint, and it may still become Ready."""
+    if not block.waits or binding.ready:
+        return False
+    if binding.found is None:
+        return block.creates or bool(block.ref)
+    return binding.found.phase != names.Phase.FAILED
 
 
 def choose(identity_hash: str, checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
@@ -77,13 +101,18 @@ def choose(identity_hash: str, checkpoints: Sequence[Checkpoint]) -> Checkpoint 
     return min(same, key=lambda one: (one.phase == names.Phase.FAILED, one.metadata.name != identity_hash), default=None)
 
 
-def _by_name(block: ServiceCheckpoint, checkpoints: Sequence[Checkpoint], said_hash: str | None) -> Binding:
-    check_label(block.ref, f"spec.services.{block.service}.checkpoint.checkpointRef")
-    found = next((checkpoint for checkpoint in checkpoints if checkpoint.metadata.name == block.ref), None)
+def _by_name(block: ServiceCheckpoint, checkpoints: Sequence[Checkpoint], said_name: str, said_hash: str) -> Binding:
+    check_label(check_name(block.ref), f"spec.services.{block.service}.checkpoint.checkpointRef")
+    said = block.ref in (said_name, said_hash)
+    name = said_name if said else block.ref
+    found = next((checkpoint for checkpoint in checkpoints if checkpoint.metadata.name == name), None)
+    if found is None and not said:
+        # The guide calls a reference a hash, whatever the checkpoint's name.
+        found = choose(block.ref, checkpoints)
     if found is None:
-        return Binding(block.ref, said_hash or "", None)
+        return Binding(name, said_hash if said else "", None)
     # Pods that were told no hash are found by name all the same.
-    return Binding(block.ref, "" if said_hash == "" else found.hash, found)
+    return Binding(found.metadata.name, "" if said and not said_hash else found.hash, found)
 
 
 def _by_identity(identity: Identity, checkpoints: Sequence[Checkpoint], said_name: str) -> Binding:

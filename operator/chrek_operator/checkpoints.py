@@ -94,13 +94,13 @@ def own_job(seen: Seen) -> Body | None:
     return seen.job if seen.job is not None and controlled_by(seen.job, seen.body) else None
 
 
-def _invalid(seen: Seen, error: Exception, settings: Settings) -> Plan:
+def _invalid(seen: Seen, error: ChrekError | ValidationError, settings: Settings) -> Plan:
     """Such an object got past no CRD schema; it has no hash, so nothing can have been captured for it."""
     if is_deleting(seen.body):
         checkpoint = read_checkpoint(seen.body)
         return deletion.plan_deletion(seen.body, checkpoint, own_job(seen), seen.pods, None, seen.now, settings)
     draft = Draft(CHECKPOINTS, seen.body, seen.now)
-    message = outcome.words(error) if isinstance(error, ChrekError) else f"spec.job: {error}".replace("\n", " ")
+    message = outcome.flaws(error) if isinstance(error, ValidationError) else outcome.words(error)
     if (seen.body.get("status") or {}).get("phase") == Phase.FAILED:
         return Plan()
     return outcome.fail(draft, Reason.INVALID_CHECKPOINT, message)
@@ -154,13 +154,10 @@ def _begin(seen: Seen, checkpoint: Checkpoint, draft: Draft, settings: Settings)
 def _pending(seen: Seen, checkpoint: Checkpoint, draft: Draft, settings: Settings) -> Plan:
     if checkpoint.status.artifact is not None:
         return _become_ready(seen, checkpoint, draft, settings)
+    if names.ANNOTATION_ADOPT in checkpoint.metadata.annotations and checkpoint.status.created_at is None:
+        return _awaiting(checkpoint, draft)
     if seen.job is None:
-        try:
-            job = job_body(seen.body, checkpoint, settings)
-        except UsageError as error:
-            return outcome.fail(draft, Reason.INVALID_JOB, outcome.words(error))
-        _job_made(draft, job["metadata"]["name"])
-        return draft.plan(Ensure(CONFIG_MAPS, shim_config_map()), Create(JOBS, job), recheck=settings.poll)
+        return _make_job(seen, checkpoint, draft, settings)
     name = seen.job["metadata"]["name"]
     if is_deleting(seen.job):
         draft.set(message=f"waiting for the deletion of the former Job {name}")
@@ -173,6 +170,24 @@ def _pending(seen: Seen, checkpoint: Checkpoint, draft: Draft, settings: Setting
         return draft.plan(recheck=settings.poll)
     _job_made(draft, name)
     return draft.plan(recheck=0)
+
+
+def _make_job(seen: Seen, checkpoint: Checkpoint, draft: Draft, settings: Settings) -> Plan:
+    try:
+        job = job_body(seen.body, checkpoint, settings)
+    except UsageError as error:
+        return outcome.fail(draft, Reason.INVALID_JOB, outcome.words(error))
+    _job_made(draft, job["metadata"]["name"])
+    return draft.plan(Ensure(CONFIG_MAPS, shim_config_map()), Create(JOBS, job), recheck=settings.poll)
+
+
+def _awaiting(checkpoint: Checkpoint, draft: Draft) -> Plan:
+    """Nothing is captured: its artifact was made elsewhere, and an agent is asked to adopt it."""
+    failure = checkpoint.status.failure
+    if failure:
+        return outcome.fail(draft, Reason.ARTIFACT_CORRUPT, f"the imported artifact was not adopted: {failure}", kind=None)
+    draft.set(message="waiting for an agent to verify the imported artifact")
+    return draft.plan()
 
 
 def _job_made(draft: Draft, name: str) -> None:

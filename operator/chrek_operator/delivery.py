@@ -22,6 +22,8 @@ LOG: Final = logging.getLogger(__name__)
 STOP_SECONDS: Final = 5.0
 CLOSE_SECONDS: Final = 0.1
 RESTART_SECONDS: Final = 5.0
+# kopf would ask for the user's name, which the arbitrary user of a pod does not have. Its own type for this is not public.
+_IDENTITY: Final[Any] = names.OPERATOR
 
 Body = dict[str, Any]
 
@@ -71,19 +73,29 @@ class Delivery:
 
     async def _operate(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
         namespaces = self._settings.namespaces
+        last: kopf.ConnectionInfo | None = None
+
+        async def login(**_: Any) -> kopf.ConnectionInfo:
+            nonlocal last
+            before, last = last, await self._credentials()
+            if last == before:
+                stop.set()  # The server refuses what has not changed, and kopf would go on without any news.
+            return last
+
         await kopf.operator(
-            registry=self._registry(loop),
+            registry=self._registry(loop, login),
             settings=_kopf_settings(),
             clusterwide=not namespaces,
             namespaces=namespaces,
+            identity=_IDENTITY,
             stop_flag=stop,
         )
         # aiohttp closes TLS connections in the background, which takes a few rounds of the loop.
         await asyncio.sleep(CLOSE_SECONDS)
 
-    def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
+    def _registry(self, loop: asyncio.AbstractEventLoop, login: Callable[..., Any]) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(self._login)
+        kopf.on.login(registry=registry)(login)
         watched = [CHECKPOINTS, JOBS, GRAPHS, POLICIES, *([DEPLOYMENTS] if self._settings.mode == "own" else [])]
         for resource in watched:
             self._listen(registry, resource, loop)
@@ -107,8 +119,8 @@ class Delivery:
         for key in self._routes.keys(resource, body, deleted=event == "DELETED"):
             self._enqueue(key)
 
-    async def _login(self, **_: Any) -> kopf.ConnectionInfo:
-        """The very credentials of our own connection; asked for again whenever the server no longer takes them."""
+    async def _credentials(self) -> kopf.ConnectionInfo:
+        """The very ones of our own connection; asked for again whenever the server no longer takes them."""
         configuration = self._cluster.configuration
         token = (await configuration.auth_settings()).get("BearerToken")
         return kopf.ConnectionInfo(
@@ -118,7 +130,8 @@ class Delivery:
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
             scheme="Bearer" if token else None,
-            token=str(token["value"]).removeprefix("Bearer ") if token else None,
+            # A kubeconfig's begins with `Bearer `, a service account's with `bearer `.
+            token=str(token["value"]).partition(" ")[2] if token else None,
             proxy_url=configuration.proxy,
         )
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from chrek_operator.actions import Delete, Plan, Tell
 from chrek_operator.draft import Draft
+from chrek_operator.integrated import plan_platform_service
 from chrek_operator.objects import controlled_by, is_deleting
 from chrek_operator.services import Around, ServicePlan, plan_service
 from chrek_operator.settings import Settings
@@ -23,8 +24,9 @@ CHECKPOINTS_FOUND: Final = "CheckpointsFound"
 def plan_services(graph: Body, around: Around, settings: Settings) -> list[ServicePlan]:
     """One plan for each service; a service that cannot be had stops no other."""
     plans: list[ServicePlan] = []
-    for service, spec in ((graph.get("spec") or {}).get("services") or {}).items():
-        if settings.mode == "integrate" and not ((spec or {}).get("checkpoint") or {}).get("enabled"):
+    for service in (graph.get("spec") or {}).get("services") or {}:
+        if settings.mode == "integrate":
+            plans.append(plan_platform_service(graph, service, around))
             continue
         plan = plan_service(graph, service, around, settings)
         if plan.deployment and any(plan.deployment == other.deployment for other in plans):
@@ -79,6 +81,26 @@ def plan_status(graph: Body, around: Around, plans: Sequence[ServicePlan], now: 
     else:
         draft.condition(CHECKPOINTS_FOUND, "CheckpointsFound", true=True)
     return draft.plan()
+
+
+def plan_platform_status(graph: Body, plans: Sequence[ServicePlan], now: datetime) -> Plan:
+    """What the platform's status of a graph lacks: `checkpoints`, of services that it has not bound itself.
+
+    The platform writes that field anew whenever it looks at a graph, empty if it is told nothing of checkpoints. Its entries stay.
+    """
+    present = (graph.get("status") or {}).get("checkpoints") or {}
+    ours = {plan.service: _checkpoint_status(plan) for plan in plans if plan.binding}
+    lacking = {service: entry for service, entry in ours.items() if not _is_others(present.get(service) or {}, entry)}
+    draft = Draft(GRAPHS, graph, now)
+    if lacking:
+        draft.set(checkpoints={**present, **lacking})
+    return draft.plan()
+
+
+def _is_others(present: Body, ours: Body) -> bool:
+    """The platform has chosen another checkpoint of the wanted identity."""
+    same = present.get("identityHash") == ours["identityHash"]
+    return same and present.get("checkpointName", "") not in ("", ours["checkpointName"])
 
 
 def _is_ready(deployment: Body | None) -> bool:

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
+from chrek_operator.capture_env import with_capture_env
 from chrek_operator.podinfo import add_podinfo
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import UsageError
@@ -54,7 +55,16 @@ def inject_source(template: Mapping[str, Any], injection: Injection) -> Body:
     for probe in ("livenessProbe", "startupProbe"):
         # A stopped worker answers no probe, and must not be restarted for that.
         worker.pop(probe, None)
+    _end_with_worker(pod["spec"], worker)
     return pod
+
+
+def _end_with_worker(spec: Body, worker: Body) -> None:
+    """Makes the other containers sidecars: on their own they would keep the Job, and its GPUs, when the worker ends."""
+    others = [container for container in spec["containers"] if container is not worker]
+    if others:
+        spec["initContainers"] = [*(spec.get("initContainers") or ()), *({**one, "restartPolicy": "Always"} for one in others)]
+        spec["containers"] = [worker]
 
 
 def inject_target(template: Mapping[str, Any], injection: Injection, recorded: Sequence[str] = ()) -> Body:
@@ -102,7 +112,8 @@ def _inject(
     worker.pop("args", None)
     # Ours come first, so that the user's may refer to them as $(NAME).
     own = [entry for entry in worker.get("env") or () if entry["name"] not in OUR_ENV]
-    worker["env"] = [{"name": name, "value": value} for name, value in (_env(injection) | extra_env).items()] + own
+    worker["env"] = [{"name": name, "value": value} for name, value in (_env(injection) | extra_env).items()]
+    worker["env"] += with_capture_env(own)
     worker["volumeMounts"] = _by_key("mountPath", worker.get("volumeMounts"), _mounts())
     pod["spec"]["volumes"] = _by_key("name", pod["spec"].get("volumes"), _volumes())
     add_podinfo(pod["spec"], worker)

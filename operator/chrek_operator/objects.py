@@ -8,8 +8,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from kubectl_chrek.api.errors import UsageError
+from kubectl_chrek.api.identity import HASH_LENGTH
 
 LABEL_LIMIT: Final = 63
+_NAME_LIMIT: Final = 253
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+_HASH: Final = re.compile(rf"[0-9a-f]{{{HASH_LENGTH}}}\Z")
 _LABEL: Final = re.compile(r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")
 
 Body = dict[str, Any]
@@ -58,6 +62,19 @@ def check_label(value: str, what: str) -> str:
     if len(value) > LABEL_LIMIT:
         raise UsageError(f"{what} {value!r} has {len(value)} characters, more than the {LABEL_LIMIT} of a label", hint="shorten it")
     return value
+
+
+def check_name(value: str) -> str:
+    """`value` if an object may have that name. Raises UsageError: as part of a path it could lead to another namespace."""
+    if not _NAME.match(value) or len(value) > _NAME_LIMIT:
+        hint = "give the metadata.name of one in the same namespace"
+        raise UsageError(f"{value!r} cannot be the name of a DynamoCheckpoint", hint=hint)
+    return value
+
+
+def is_hash(value: str) -> bool:
+    """It looks like an identity's hash."""
+    return bool(_HASH.match(value))
 
 
 def is_pod_label(value: str) -> bool:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from chrek_operator.actions import Plan
 from chrek_operator.draft import Draft
 from chrek_operator.objects import status_condition
@@ -20,6 +22,12 @@ _REASONED: Final = re.compile(rf"({Reason.ARTIFACT_MISSING}|{Reason.ARTIFACT_COR
 def words(error: ChrekError) -> str:
     """An error as one line: what is wrong, then what to do about it."""
     return f"{error} ({error.hint})" if error.hint else str(error)
+
+
+def flaws(error: ValidationError) -> str:
+    """What is wrong with a `spec.job`: where and why, never what was written there, which may be secret."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)
+    return "; ".join(f"{'.'.join(['spec.job', *map(str, flaw['loc'])])}: {flaw['msg']}" for flaw in found)
 
 
 def fail(draft: Draft, reason: str, message: str, *, kind: str | None = Condition.JOB_CREATED) -> Plan:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from chrek_operator.settings import Mode
 from kubectl_chrek.api import names
 
 ADMISSION: Final = "admissionregistration.k8s.io"
@@ -11,13 +12,13 @@ COORDINATION: Final = "coordination.k8s.io"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Verbs on one resource of a group; `only` limits them to objects of these names. `own_mode`: needed in that mode alone."""
+    """Verbs on one resource of a group; `only` limits them to objects of these names. `mode`: needed in that mode alone."""
 
     group: str
     resource: str
     verbs: tuple[str, ...]
     only: tuple[str, ...] = ()
-    own_mode: bool = False
+    mode: Mode | None = None
 
     def to_policy(self) -> dict[str, Any]:
         """As a PolicyRule."""
@@ -29,14 +30,15 @@ CLUSTER: Final = (
     Rule(names.GROUP, names.CHECKPOINT_PLURAL, ("get", "list", "watch", "create", "patch", "delete")),
     Rule(names.GROUP, f"{names.CHECKPOINT_PLURAL}/status", ("patch",)),
     Rule(names.GROUP, names.GRAPH_PLURAL, ("get", "list", "watch")),
-    Rule(names.GROUP, f"{names.GRAPH_PLURAL}/status", ("patch",), own_mode=True),
+    Rule(names.GROUP, f"{names.GRAPH_PLURAL}/status", ("patch",)),
     Rule(names.GROUP, names.POLICY_PLURAL, ("get", "list", "watch")),
     Rule(names.GROUP, f"{names.POLICY_PLURAL}/status", ("patch",)),
     Rule(names.GROUP, names.NODE_PLURAL, ("list",)),
     Rule("batch", "jobs", ("get", "list", "watch", "create", "delete")),
-    Rule("apps", "deployments", ("get", "list", "watch", "create", "update", "patch", "delete"), own_mode=True),
-    Rule("", "persistentvolumeclaims", ("get", "create"), own_mode=True),
+    Rule("apps", "deployments", ("get", "list", "watch", "create", "update", "patch", "delete"), mode="own"),
+    Rule("", "persistentvolumeclaims", ("get", "create"), mode="own"),
     Rule("", "pods", ("list",)),
+    Rule("", "pods", ("patch",), mode="integrate"),
     Rule("", "configmaps", ("create",)),
     Rule("", "configmaps", ("get", "patch"), (names.SHIM_CONFIG_MAP,)),
     Rule("", "events", ("create",)),

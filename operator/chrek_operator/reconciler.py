@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from chrek_operator.actions import Create
 from chrek_operator.checkpoints import Seen, own_job, plan_checkpoint, plan_refused
 from chrek_operator.execution import Executor
 from chrek_operator.expiry import is_due
 from chrek_operator.facts import gather_facts
-from chrek_operator.graphs import plan_removals, plan_services, plan_status, plan_warnings
+from chrek_operator.graphs import plan_platform_status, plan_removals, plan_services, plan_status, plan_warnings
+from chrek_operator.integrated import release
 from chrek_operator.objects import LABEL_LIMIT, controlled_by, is_deleting
 from chrek_operator.outcome import words
 from chrek_operator.policies import plan_policy
@@ -24,6 +25,8 @@ from kubectl_chrek.api.identity import parse_identity
 from kubectl_chrek.cluster import Cluster, Resource
 from kubectl_chrek.cluster.resources import CHECKPOINTS, DEPLOYMENTS, GRAPHS, JOBS, LEASES, PODS, POLICIES
 from kubectl_chrek.ops.retention import in_use
+
+YOUNG_SECONDS: Final = 600.0
 
 Body = dict[str, Any]
 
@@ -58,6 +61,9 @@ class Reconciler:
             "policy": (POLICIES, self._policy),
         }[key.kind]
         body = await self._find(resource, key.name, key.namespace)
+        if body is None and key.kind == "graph":
+            # Pods that waited wait for nothing now.
+            await self._executor.run(release(await self._platform_pods(key)).actions, key.namespace)
         return None if body is None else await step(body, key)
 
     async def _checkpoint(self, body: Body, key: Key) -> float | None:
@@ -115,14 +121,19 @@ class Reconciler:
     async def _graph(self, body: Body, key: Key) -> float | None:
         if is_deleting(body):
             return None
-        around = Around(await self._beside(body, key.namespace), await self._deployments(body, key.namespace))
+        checkpoints, deployments = await self._beside(body, key.namespace), await self._deployments(body, key.namespace)
+        around = Around(checkpoints, deployments, await self._platform_pods(key))
         plans = plan_services(body, around, self._settings)
         raced = [await self._serve(plan, key.namespace) for plan in plans]
         last = [plan_warnings(body, plans)]
         if self._settings.mode == "own":
             last += [plan_removals(body, around, plans), plan_status(body, around, plans, self._clock())]
+        else:
+            last.append(plan_platform_status(body, plans, self._clock()))
         await self._executor.run([action for plan in last for action in plan.actions], key.namespace)
-        return 0 if any(raced) else None
+        if any(raced):
+            return 0
+        return self._settings.poll if any(plan.needs_pod for plan in plans) and self._is_young(body) else None
 
     async def _policy(self, body: Body, key: Key) -> float | None:
         if is_deleting(body):
@@ -155,6 +166,16 @@ class Reconciler:
             body = None if name in found else await self._find(DEPLOYMENTS, name, namespace)
             found |= {name: body} if body is not None else {}
         return tuple(found.values())
+
+    async def _platform_pods(self, key: Key) -> tuple[Body, ...]:
+        if self._settings.mode != "integrate" or len(key.name) > LABEL_LIMIT:
+            return ()
+        return tuple(await self._cluster.list(PODS, key.namespace, labels=f"{names.LABEL_GRAPH}={key.name},!{names.LABEL_SOURCE}"))
+
+    def _is_young(self, graph: Body) -> bool:
+        """Its first pods are about to come; later ones the resync finds, since pods are not watched."""
+        created = graph["metadata"].get("creationTimestamp")
+        return bool(created) and (self._clock() - datetime.fromisoformat(created)).total_seconds() < YOUNG_SECONDS
 
     async def _serve(self, plan: ServicePlan, namespace: str) -> bool:
         """Does one service's part, so that a refusal stops no other service; whether somebody else was faster."""

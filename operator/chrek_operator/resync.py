@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from chrek_operator.checkpoints import Seen, plan_checkpoint
+from chrek_operator.integrated import is_held
 from chrek_operator.objects import is_deleting
 from chrek_operator.queueing import WorkQueue
 from chrek_operator.reconciler import Key, utc_now
@@ -17,7 +18,7 @@ from chrek_operator.settings import Settings
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ChrekError, NotFoundError
 from kubectl_chrek.cluster import Cluster, Resource
-from kubectl_chrek.cluster.resources import CHECKPOINTS, GRAPHS, JOBS, POLICIES
+from kubectl_chrek.cluster.resources import CHECKPOINTS, GRAPHS, JOBS, PODS, POLICIES
 
 LOG: Final = logging.getLogger(__name__)
 _TOGETHER: Final = 50
@@ -43,6 +44,8 @@ async def resync(cluster: Cluster, settings: Settings, routes: Routes, queue: Wo
         for body in await _list(cluster, resource, namespace):
             for key in routes.keys(resource, body):
                 queue.add(key)
+    for pod in await _held(cluster, settings, namespace):
+        queue.add(Key("graph", pod["metadata"]["namespace"], pod["metadata"]["labels"][names.LABEL_GRAPH]))
     jobs = {
         (job["metadata"]["namespace"], job["metadata"]["name"]): job
         for job in await cluster.list(JOBS, namespace, labels=names.LABEL_NAME)
@@ -64,6 +67,14 @@ def needs_a_step(body: Body, job: Body | None, now: datetime, settings: Settings
         return True
     plan = plan_checkpoint(Seen(body, now, job), settings)
     return bool(plan.actions) or plan.recheck == 0
+
+
+async def _held(cluster: Cluster, settings: Settings, namespace: str) -> list[Body]:
+    """Pods that wait: their graph may have gone unseen."""
+    if settings.mode != "integrate":
+        return []
+    found = await cluster.list(PODS, namespace, labels=f"{names.LABEL_GRAPH},{names.LABEL_RESTORE}", fields="status.phase=Pending")
+    return [pod for pod in found if is_held(pod)]
 
 
 async def _list(cluster: Cluster, resource: Resource, namespace: str) -> list[Body]:

@@ -1,10 +1,10 @@
-"""What to do about one service of a graph. Pure: from what is seen to a plan."""
+"""What to do about one service of a graph in mode own: its Deployment and its checkpoint. Pure: from what is seen to a plan."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from chrek_operator.actions import Action, Create, Delete, Ensure, Patch, Provide, Replace, Tell
-from chrek_operator.binding import Binding, bind, usable
+from chrek_operator.binding import Binding, awaited, bind, read_block, usable
 from chrek_operator.checkpoints import ON_LOSS
 from chrek_operator.claims import service_claims
 from chrek_operator.deployments import deployment_body, deployment_name, is_current, replacement
@@ -15,7 +15,7 @@ from chrek_operator.settings import Settings
 from chrek_operator.shim import shim_config_map
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import UsageError
-from kubectl_chrek.api.graph import ServiceCheckpoint, read_service_checkpoint
+from kubectl_chrek.api.graph import ServiceCheckpoint
 from kubectl_chrek.api.identity import Identity
 from kubectl_chrek.api.names import Reason
 from kubectl_chrek.api.rendering import render_pod_template
@@ -31,6 +31,8 @@ class Around:
     checkpoints: tuple[Body, ...] = ()
     deployments: tuple[Body, ...] = ()
     """The graph's own, and whatever else has the name of one."""
+    pods: tuple[Body, ...] = ()
+    """Those that the platform has made of the graph, in mode integrate."""
 
     def deployment(self, name: str) -> Body | None:
         """The Deployment of this name."""
@@ -51,6 +53,8 @@ class ServicePlan:
     """The user has to change something: the graph's state is failed."""
     note: str = ""
     """Something is missing that may still come."""
+    needs_pod: bool = False
+    """Its checkpoint is created when there is a pod to make it from."""
 
     def fail(self, reason: str, message: str) -> None:
         """Keeps the first error."""
@@ -72,15 +76,14 @@ def plan_service(graph: Body, service: str, around: Around, settings: Settings) 
         return plan
     present = around.deployment(name)
     template = _template(graph, plan, around, present, settings)
-    if settings.mode == "own":
-        plan.deployment = name
-        if present is not None and not controlled_by(present, graph):
-            plan.fail("DeploymentConflict", f"Deployment {name} exists and is not this graph's: delete it, or rename the service")
-        elif template is not None:
-            try:
-                _deploy(graph, plan, present, template)
-            except UsageError as error:
-                plan.fail("InvalidService", words(error))
+    plan.deployment = name
+    if present is not None and not controlled_by(present, graph):
+        plan.fail("DeploymentConflict", f"Deployment {name} exists and is not this graph's: delete it, or rename the service")
+    elif template is not None:
+        try:
+            _deploy(graph, plan, present, template)
+        except UsageError as error:
+            plan.fail("InvalidService", words(error))
     return plan
 
 
@@ -88,7 +91,7 @@ def _template(graph: Body, plan: ServicePlan, around: Around, present: Body | No
     """The service's pod template, with the shim if there is a checkpoint block; None: the Deployment stays as it is."""
     service = plan.service
     try:
-        block = read_service_checkpoint(service, graph["spec"]["services"][service] or {})
+        block = read_block(graph, service)
         if block is not None:
             return _target(graph, plan, block, around, present, settings)
     except UsageError as error:
@@ -117,12 +120,16 @@ def _target(
     injection = Injection(binding.name, binding.identity_hash, settings.storage_type, settings.base_path)
     target = inject_target(rendered, injection)
     if binding.found is None and block.identity is not None and block.creates:
-        _create_checkpoint(graph, plan, block.identity, around, rendered)
+        create_checkpoint(graph, plan, block.identity, around, rendered)
     return target
 
 
-def _create_checkpoint(graph: Body, plan: ServicePlan, identity: Identity, around: Around, rendered: Body) -> None:
-    """Mode auto: a checkpoint named by its hash and owned by nobody, so that others share it and it outlives the graph."""
+def create_checkpoint(graph: Body, plan: ServicePlan, identity: Identity, around: Around, rendered: Body) -> None:
+    """Mode auto: a checkpoint named by its hash and owned by nobody, so that others share it and it outlives the graph.
+
+    Raises:
+        UsageError: Another checkpoint has that name.
+    """
     name = identity.hash
     taken = next((body for body in around.checkpoints if body["metadata"]["name"] == name), None)
     if taken is not None and is_deleting(taken):
@@ -172,14 +179,10 @@ def _deploy(graph: Body, plan: ServicePlan, present: Body | None, template: Body
 
 def _holds(graph: Body, plan: ServicePlan, present: Body | None) -> bool:
     """The service waits for its checkpoint, which may still become Ready: pods that serve from another one go on doing so."""
-    block = read_service_checkpoint(plan.service, graph["spec"]["services"][plan.service] or {}) if plan.binding else None
-    if plan.binding is None or block is None or not block.waits or plan.binding.ready:
+    block = read_block(graph, plan.service) if plan.binding else None
+    if plan.binding is None or block is None or not awaited(block, plan.binding):
         return False
     found = plan.binding.found
-    if found is None and not block.creates and not block.ref:
-        return False
-    if found is not None and found.phase == names.Phase.FAILED:
-        return False
     labels = ((present or {}).get("spec") or {}).get("template", {}).get("metadata", {}).get("labels") or {}
     if labels.get(names.LABEL_NAME) == plan.binding.name:
         return False

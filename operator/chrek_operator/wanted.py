@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chrek_operator.deployments import deployment_name
+from chrek_operator.objects import check_name, is_hash
 from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.api.graph import ServiceCheckpoint, read_service_checkpoint
 
@@ -21,8 +22,9 @@ class Wanted:
 def wanted_checkpoints(graph: Mapping[str, Any]) -> Wanted:
     """What the readable blocks of a graph refer to."""
     blocks = list(_blocks(graph))
-    by_hash = (block.identity.hash for block in blocks if not block.ref and block.identity is not None)
-    return Wanted(frozenset(block.ref for block in blocks if block.ref), frozenset(by_hash))
+    refs = frozenset(block.ref for block in blocks if block.ref)
+    by_hash = frozenset(block.identity.hash for block in blocks if not block.ref and block.identity is not None)
+    return Wanted(refs, by_hash | {ref for ref in refs if is_hash(ref)})
 
 
 def deployment_names(graph: Mapping[str, Any]) -> Iterator[str]:
@@ -37,6 +39,8 @@ def _blocks(graph: Mapping[str, Any]) -> Iterator[ServiceCheckpoint]:
         with suppress(UsageError):
             block = read_service_checkpoint(service, spec or {})
             if block is not None:
+                if block.ref:
+                    check_name(block.ref)
                 yield block
 
 

@@ -15,6 +15,7 @@ from chrek_operator.admission.registration import configurations
 from chrek_operator.admission.review import Answer, Question, read_question, write_answer
 from chrek_operator.admission.server import Webhooks
 from chrek_operator.admission.validation import validate
+from chrek_operator.binding import Binding
 from chrek_operator.settings import Settings, Webhook
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import read_checkpoint
@@ -37,6 +38,10 @@ def checkpoint(name=HASH, command=("serve",), *, phase="Ready", argv=None, **met
     if phase == "Ready":
         status["artifact"] = {"generation": "g", "compatibility": {"argv": argv} if argv else {}}
     return read_checkpoint({"metadata": {"name": name, "uid": name, **metadata}, "spec": spec, "status": status})
+
+
+def bound(found):
+    return Binding(found.metadata.name, found.hash, found)
 
 
 json_values = st.recursive(
@@ -87,6 +92,7 @@ def test_the_former_authority_is_trusted_until_it_ends():
         ({"annotations": {names.ANNOTATION_RESTORE_FROM: "x"}, "labels": {names.LABEL_RESTORE: "true"}}, SETTINGS, None),
         ({"annotations": {names.ANNOTATION_RESTORE_FROM: "x"}, "labels": {names.LABEL_SOURCE: "true"}}, SETTINGS, None),
         ({"labels": {names.LABEL_GRAPH: "g", names.LABEL_COMPONENT: "W"}}, SETTINGS, None),
+        ({"labels": {names.LABEL_GRAPH: "../../other/g", names.LABEL_COMPONENT: "W"}}, INTEGRATE, None),
         ({"labels": {names.LABEL_GRAPH: "g", names.LABEL_COMPONENT: "W"}}, INTEGRATE, Request(graph="g", service="W")),
     ],
 )
@@ -117,11 +123,11 @@ def test_the_command_that_was_captured(found, command):
 )
 def test_a_pod_that_could_not_be_restored_is_refused_the_shim(spec, found, why):
     with pytest.raises(UsageError, match=why):
-        with_shim({**POD, "spec": POD["spec"] | spec}, found, SETTINGS)
+        with_shim({**POD, "spec": POD["spec"] | spec}, bound(found), SETTINGS)
 
 
 def test_nothing_in_a_pod_with_the_shim_needs_a_privilege():
-    pod = with_shim(POD, checkpoint(), SETTINGS)
+    pod = with_shim(POD, bound(checkpoint()), SETTINGS)
     assert [next(key for key in volume if key != "name") for volume in pod["spec"]["volumes"]] == [
         "configMap",
         "emptyDir",
@@ -157,6 +163,13 @@ def test_a_write_that_leaves_a_bad_spec_alone_is_not_refused():
     assert validate(question(names.CHECKPOINT_KIND, labelled, bad), [], SETTINGS) == Answer()
     leaving = {**raw(), "spec": {"job": {}}, "metadata": {"name": HASH, "deletionTimestamp": "2026-01-29T10:00:00Z"}}
     assert validate(question(names.CHECKPOINT_KIND, leaving, bad), [], SETTINGS) == Answer()
+
+
+def test_a_refusal_does_not_repeat_what_was_written():
+    body = raw()
+    body["spec"]["job"] = {"podTemplateSpec": "hf_secret"}
+    refusal = validate(question(names.CHECKPOINT_KIND, body), [], SETTINGS).refusal
+    assert refusal == "spec.job.podTemplateSpec: Input should be a valid dictionary"
 
 
 def test_a_good_checkpoint_is_not_warned_about():

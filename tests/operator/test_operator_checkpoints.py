@@ -220,6 +220,17 @@ def test_an_invalid_identity_fails_with_the_reason(make_world):
     assert world.plan().actions == ()
 
 
+def test_what_is_wrong_with_a_job_is_told_without_what_was_written_there(make_world):
+    world = make_world(podTemplateSpec="hf_secret", backoffLimit="hf_other")
+    world.settle()
+    assert world.status["phase"] == "Failed"
+    assert "hf_" not in str([world.status, [event.message for event in world.events]])
+    assert world.status["message"] == (
+        "spec.job.podTemplateSpec: Input should be a valid dictionary; "
+        "spec.job.backoffLimit: Input should be a valid integer, unable to parse string as an integer"
+    )
+
+
 def test_a_template_without_a_command_fails_with_the_reason(make_world):
     world = make_world(podTemplateSpec={"spec": {"containers": [{"name": "main", "image": "x"}]}})
     world.settle()

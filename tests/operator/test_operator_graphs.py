@@ -9,6 +9,7 @@ from chrek_operator.actions import Create, Delete, Ensure, Replace, Tell
 from chrek_operator.graphs import plan_removals, plan_services, plan_status, plan_warnings
 from chrek_operator.services import Around
 from chrek_operator.settings import Settings
+from chrek_operator.wanted import Wanted, wanted_checkpoints
 from kubectl_chrek.cluster.resources import CHECKPOINTS, DEPLOYMENTS
 
 HASH = "5941a4cb3c363457"
@@ -192,6 +193,24 @@ def test_manual_mode_creates_nothing_but_later_captures_will_be_used():
 REF = {"enabled": True, "checkpointRef": "e5962d34ba272638"}
 
 
+def test_a_reference_may_be_the_hash_of_a_checkpoint_with_another_name():
+    body = graph(VllmWorker=service({"enabled": True, "checkpointRef": HASH}))
+    (deployment,) = play(body, checkpoint("by-name", phase="Ready")).deployments
+    assert deployment["spec"]["template"]["metadata"]["labels"]["nvidia.com/checkpoint-name"] == "by-name"
+    # One that vanishes, or another that comes, rolls out nothing.
+    for others in ([], [checkpoint("by-name"), checkpoint(HASH)]):
+        assert play(body, *others, deployments=[present(deployment)]).deployments == []
+
+
+@pytest.mark.parametrize("reference", ["other/name", "../../other/dynamocheckpoints/name", "Name", "name?watch=1"])
+def test_a_reference_to_another_namespace_is_told_and_the_pods_start(reference):
+    body = graph(VllmWorker=service({"enabled": True, "checkpointRef": reference}))
+    found = play(body)
+    assert f"{reference!r} cannot be the name of a DynamoCheckpoint" in found.warnings[0].message
+    assert len(found.deployments) == 1
+    assert wanted_checkpoints(body) == Wanted()
+
+
 def test_a_reference_means_the_name_and_its_command_serves_a_service_without_one():
     found = play(graph(VllmWorker=service(REF, args=())), checkpoint("e5962d34ba272638"))
     (deployment,) = found.deployments
@@ -308,10 +327,3 @@ def test_the_status_when_all_is_ready_and_then_does_not_change():
     }
     body["status"] = found.status
     assert play(body, checkpoint(phase="Ready"), deployments=[deployment]).status == {}
-
-
-def test_integrate_mode_creates_checkpoints_and_nothing_else():
-    found = play(graph(VllmWorker=service(AUTO), Frontend=service()), settings=Settings(mode="integrate"))
-    assert len(found.checkpoints) == 1
-    assert found.deployments == []
-    assert [plan.service for plan in found.plans] == ["VllmWorker"]

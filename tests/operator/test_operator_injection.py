@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 
+from chrek_operator.capture_env import CAPTURE_ENV
 from chrek_operator.injection import Injection, inject_source, inject_target, original_command
 from kubectl_chrek.api.errors import UsageError
 
@@ -43,6 +44,7 @@ ENV = [
     {"name": "DYN_CHECKPOINT_LOCATION", "value": f"/checkpoints/{HASH}"},
 ]
 SIGNAL = {"name": "DYN_CHECKPOINT_SIGNAL_FILE", "value": f"/checkpoint-signal/{HASH}.done"}
+CAPTURE = [{"name": entry.name, "value": entry.value} for entry in CAPTURE_ENV]
 USER_ENV = [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
 COMMAND = ["python3", "/chrek/chrek_worker.pyz", "--", "python3", "-m", "dynamo.vllm", "--model", "x"]
 MOUNTS = [
@@ -88,13 +90,14 @@ def test_the_source():
         },
         "spec": {
             "nodeSelector": {"gpu": "h100"},
+            # It ends with the worker, and so does the Job.
+            "initContainers": [{"name": "sidecar", "image": "log:1", "restartPolicy": "Always"}],
             "containers": [
-                {"name": "sidecar", "image": "log:1"},
                 {
                     "name": "main",
                     "image": "worker:1",
                     "command": COMMAND,
-                    "env": [*ENV, SIGNAL, *USER_ENV],
+                    "env": [*ENV, SIGNAL, *CAPTURE, *USER_ENV],
                     "volumeMounts": MOUNTS,
                     "readinessProbe": {
                         "exec": {"command": ["cat", "/tmp/checkpoint-ready"]},
@@ -129,7 +132,7 @@ def test_the_target():
                     "name": "main",
                     "image": "worker:1",
                     "command": COMMAND,
-                    "env": [*ENV, *USER_ENV],
+                    "env": [*ENV, *CAPTURE, *USER_ENV],
                     "volumeMounts": MOUNTS,
                     "livenessProbe": user["livenessProbe"],
                     "startupProbe": user["startupProbe"] | {"failureThreshold": 66},

@@ -13,6 +13,11 @@ CLAIM = "claim"
 OUTCOME = "outcome"
 RESTORED = "restored"
 COLD = "cold"
+SOURCE = "source"
+QUIESCE, QUIESCED = "quiesce", "quiesced"
+ACCEPT, ACCEPTED = "accept", "accepted"
+HOOK, REFRESHED = "hook", "refreshed"
+HUSH, HUSHED = "hush", "hushed"
 
 
 class ControlDirectory:

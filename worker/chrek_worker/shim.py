@@ -7,15 +7,34 @@ restored, with deadlines; then it is the parent of the restored tree, or execs t
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from chrek_worker import processes
-from chrek_worker.control import CLAIM, COLD, OUTCOME, RESTORED, WAITING, ControlDirectory
+from chrek_worker.control import (
+    ACCEPT,
+    ACCEPTED,
+    CLAIM,
+    COLD,
+    HOOK,
+    HUSH,
+    HUSHED,
+    OUTCOME,
+    QUIESCE,
+    QUIESCED,
+    REFRESHED,
+    RESTORED,
+    SOURCE,
+    WAITING,
+    ControlDirectory,
+)
+from chrek_worker.errands import PROTOCOL, Errands
 from kubectl_chrek.api import names
 
 FIRST_PID = 1000
@@ -43,7 +62,7 @@ def main(argv: list[str]) -> int:
 def run_source(command: list[str], signal_file: Path) -> int:
     """The pod that is captured: the worker is our child, so that CRIU can dump it without its PID 1."""
     control = ControlDirectory(str(signal_file.parent))
-    control.clear(signal_file.name)
+    control.clear(signal_file.name, QUIESCE, QUIESCED, HOOK, HUSH, HUSHED, REFRESHED)
     for variable in (names.ENV_READY_FILE, names.ENV_MARKER_FILE):
         stale = os.environ.get(variable, "")
         if stale and os.path.lexists(stale):
@@ -54,10 +73,14 @@ def run_source(command: list[str], signal_file: Path) -> int:
     except OSError as error:
         say(f"cannot start {command[0]}: {error.strerror}")
         return 127
+    errands = Errands(control, QUIESCE, QUIESCED, _prepare, command)
+    with contextlib.suppress(OSError):  # Then it is captured as it is.
+        control.write(SOURCE, _present())
     while True:
         received = processes.next_signal(SOURCE_POLL_SECONDS)
         if received not in (None, signal.SIGCHLD):
             processes.send(worker, received)
+        errands.attend()
         code = processes.reap(worker)
         done = control.read(signal_file.name)
         if done is not None:
@@ -101,11 +124,11 @@ def run_target(command: list[str]) -> int:
         start_cold(command, "the shim is not PID 1: shareProcessNamespace cannot be restored into")
     control = ControlDirectory(os.environ.get(names.ENV_CONTROL_DIR, names.CONTROL_DIR))
     try:
-        control.clear(CLAIM, OUTCOME)
-        control.write(WAITING, {"start": processes.start_ticks()})
+        control.clear(CLAIM, OUTCOME, ACCEPT, ACCEPTED, HOOK, HUSH, HUSHED, REFRESHED)
+        control.write(WAITING, _present())
     except OSError as error:
         start_cold(command, f"the control directory {control.path} is not usable: {error.strerror}")
-    outcome = _wait_outcome(control)
+    outcome = _wait_outcome(control, Errands(control, ACCEPT, ACCEPTED, _accept, command))
     if outcome.get("result") != RESTORED:
         if control.read(CLAIM) is not None:
             processes.kill_all_others(KILL_SECONDS)
@@ -114,22 +137,42 @@ def run_target(command: list[str]) -> int:
     return _be_parent(int(outcome["pid"]), command)  # type: ignore[call-overload]
 
 
-def _wait_outcome(control: ControlDirectory) -> dict[str, object]:
+def _prepare(control: ControlDirectory, command: Sequence[str], request: Mapping[str, Any]) -> dict[str, Any]:
+    # Imported in the child that needs it: a shim must say quickly that it waits.
+    from chrek_worker import acceptance
+
+    return acceptance.prepare(control, command, request)
+
+
+def _accept(control: ControlDirectory, command: Sequence[str], request: Mapping[str, Any]) -> dict[str, Any]:
+    from chrek_worker import acceptance
+
+    return acceptance.accept(control, command, request)
+
+
+def _present() -> dict[str, object]:
+    return {"start": processes.start_ticks(), "protocol": PROTOCOL}
+
+
+def _wait_outcome(control: ControlDirectory, errands: Errands) -> dict[str, object]:
     """Waits for the agent's word; past a deadline our own word counts, unless the agent was first."""
     claim_seconds = _seconds(names.ENV_CLAIM_SECONDS, 30.0)
     restore_seconds = _seconds(names.ENV_RESTORE_SECONDS, 600.0)
     claimed = False
     limit, deadline = claim_seconds, time.monotonic() + claim_seconds
     while True:
+        errands.attend()
         child = processes.ended()
         outcome = control.read(OUTCOME)
         if outcome is not None:
             return outcome
         if child is not None:
-            # It was of a restore that has been given up, for the worker runs only after the outcome; the next one needs its number.
+            # It was of a restore that has been given up, or has not stood the test; the next one needs its number.
             processes.collect(child)
         if not claimed and control.read(CLAIM) is not None:
             claimed, limit, deadline = True, restore_seconds, time.monotonic() + restore_seconds
+            # While the agent restores there is time for what its last question needs.
+            importlib.import_module("chrek_worker.acceptance")
         if time.monotonic() > deadline:
             what = "the restore did not finish" if claimed else "no agent answered"
             ours: dict[str, object] = {"result": COLD, "reason": f"{what} within {limit:g} s"}

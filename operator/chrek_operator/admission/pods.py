@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from chrek_operator.binding import Binding
 from chrek_operator.injection import Injection, inject_target, original_command
 from chrek_operator.objects import is_pod_label
 from chrek_operator.outcome import words
@@ -35,23 +36,35 @@ def read_request(pod: Mapping[str, Any], settings: Settings) -> Request | None:
     if annotations.get(names.ANNOTATION_RESTORE_FROM):
         return Request(reference=str(annotations[names.ANNOTATION_RESTORE_FROM]))
     graph, service = labels.get(names.LABEL_GRAPH), labels.get(names.LABEL_COMPONENT)
-    if settings.mode == "integrate" and graph and service:
+    if settings.mode == "integrate" and graph and service and is_pod_label(graph):
         return Request(graph=graph, service=service)
     return None
 
 
-def with_shim(pod: Mapping[str, Any], checkpoint: Checkpoint, settings: Settings) -> Body:
-    """The pod with the shim. Raises UsageError: it cannot be restored, and the message says why."""
+def with_shim(pod: Mapping[str, Any], binding: Binding, settings: Settings, *, waits: bool = False) -> Body:
+    """The pod with the shim. Raises UsageError: it cannot be restored, and the message says why.
+
+    Args:
+        pod: The pod.
+        binding: What it starts from, which may not be there yet.
+        settings: The operator's.
+        waits: It is not to be scheduled before the operator says so.
+    """
     spec = pod.get("spec") or {}
     for field in ("shareProcessNamespace", "hostPID"):
         if spec.get(field):
             raise UsageError(f"spec.{field} is set: a worker is restored into a PID namespace of its own")
-    if checkpoint.phase == names.Phase.FAILED:
-        raise UsageError(f"checkpoint {checkpoint.metadata.name} is Failed: {checkpoint.status.message or 'no reason given'}")
-    if not is_pod_label(checkpoint.metadata.name):
-        raise UsageError(f"checkpoint {checkpoint.metadata.name} has a name that is no label: pods cannot refer to it")
-    injection = Injection(checkpoint.metadata.name, checkpoint.hash, settings.storage_type, settings.base_path)
-    return inject_target(pod, injection, recorded_command(checkpoint))
+    checkpoint = binding.found
+    if checkpoint is not None and checkpoint.phase == names.Phase.FAILED:
+        raise UsageError(f"checkpoint {binding.name} is Failed: {checkpoint.status.message or 'no reason given'}")
+    if not is_pod_label(binding.name):
+        raise UsageError(f"checkpoint {binding.name} has a name that is no label: pods cannot refer to it")
+    injection = Injection(binding.name, binding.identity_hash, settings.storage_type, settings.base_path)
+    target = inject_target(pod, injection, recorded_command(checkpoint) if checkpoint is not None else ())
+    if waits and not spec.get("nodeName"):
+        # A pod that has its node already, no scheduler could hold back.
+        target["spec"]["schedulingGates"] = [*(spec.get("schedulingGates") or ()), {"name": names.SCHEDULING_GATE}]
+    return target
 
 
 def recorded_command(checkpoint: Checkpoint) -> Sequence[str]:

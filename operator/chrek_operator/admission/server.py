@@ -52,10 +52,10 @@ class Webhooks:
             return Answer()
         try:
             async with asyncio.timeout(DECIDE_SECONDS):
-                checkpoint = await find_checkpoint(self._cluster, question.namespace, request)
-                if checkpoint is None:
+                found = await find_checkpoint(self._cluster, question.namespace, request)
+                if found is None:
                     return Answer()
-                wanted = with_shim(question.new, checkpoint, self._settings)
+                wanted = with_shim(question.new, found.binding, self._settings, waits=found.waits)
                 if not question.dry_run:
                     # A pod that mounts a ConfigMap which is not there would never start.
                     await self._executor.run([Ensure(CONFIG_MAPS, shim_config_map())], question.namespace)

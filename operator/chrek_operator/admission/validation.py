@@ -3,9 +3,8 @@
 The definitions' schemas come first; this says what they cannot. Writes that leave the spec alone are never refused.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,8 +12,8 @@ from chrek_operator.admission.review import Answer, Question
 from chrek_operator.deployments import deployment_name
 from chrek_operator.injection import original_command
 from chrek_operator.jobs import job_body
-from chrek_operator.objects import is_deleting
-from chrek_operator.outcome import words
+from chrek_operator.objects import is_deleting, is_hash
+from chrek_operator.outcome import flaws, words
 from chrek_operator.policies import read_retention
 from chrek_operator.settings import Settings
 from kubectl_chrek.api import names
@@ -22,8 +21,6 @@ from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
 from kubectl_chrek.api.errors import IdentityError, UsageError
 from kubectl_chrek.api.graph import read_service_checkpoint
 from kubectl_chrek.api.rendering import render_pod_template
-
-_LOOKS_LIKE_A_HASH: Final = re.compile(r"^[0-9a-f]{16}$")
 
 Body = dict[str, Any]
 
@@ -54,7 +51,7 @@ def validate(question: Question, checkpoints: Sequence[Checkpoint], settings: Se
     except UsageError as error:
         return Answer(refusal=words(error))
     except ValidationError as error:
-        return Answer(refusal=f"spec.job: {error}".replace("\n", " "))
+        return Answer(refusal=flaws(error))
     return Answer()
 
 
@@ -67,7 +64,7 @@ def _checkpoint(body: Body, checkpoints: Sequence[Checkpoint], settings: Setting
     _check_template(checkpoint.job.pod_template_spec)
     job_body(body | {"metadata": metadata}, checkpoint, settings)
     name = checkpoint.metadata.name
-    if _LOOKS_LIKE_A_HASH.match(name) and name != identity_hash:
+    if is_hash(name) and name != identity_hash:
         yield f"the identity's hash is {identity_hash}, not {name}: lookups by identity go by {identity_hash}"
     for other in checkpoints:
         if _hash(other) == identity_hash and other.metadata.name != name:

@@ -1,0 +1,39 @@
+"""The environment of a worker that can be captured: one table, for the Job and for the pods that are restored alike.
+
+The compatibility gate compares engines' flags, so both sides get the same. A value in the container's own `env` wins.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One variable, and what would go wrong without it."""
+
+    name: str
+    value: str
+    reason: str
+
+
+CAPTURE_ENV: Final = (
+    Entry("NCCL_CUMEM_ENABLE", "0", "cuMem buffers are shared between ranks by descriptors that the driver cannot checkpoint"),
+    Entry("NCCL_NVLS_ENABLE", "0", "multicast objects of NVLink SHARP cannot be checkpointed"),
+    Entry("NCCL_IB_DISABLE", "1", "queue pairs of InfiniBand live in the adapter: neither CRIU nor the driver can save them"),
+    Entry("NCCL_RAS_ENABLE", "0", "its thread keeps TCP connections between the ranks of a job"),
+    Entry("NCCL_SOCKET_IFNAME", "lo", "ranks that meet on the pod's address hold connections which end with the pod"),
+    Entry("GLOO_SOCKET_IFNAME", "lo", "as NCCL_SOCKET_IFNAME; connections over loopback go on after a restore"),
+    Entry("TORCH_NCCL_ENABLE_MONITORING", "0", "the watchdog takes the time that a worker stood still for a hang, and ends it"),
+    Entry("TORCH_NCCL_DUMP_ON_TIMEOUT", "0", "as TORCH_NCCL_ENABLE_MONITORING"),
+    Entry("USE_LIBUV", "0", "torch's store on libuv may use io_uring, which CRIU cannot dump"),
+    Entry("UV_USE_IO_URING", "0", "libuv elsewhere (uvloop, Node) may use io_uring, which CRIU cannot dump"),
+    Entry("HF_HUB_DISABLE_XET", "1", "the Xet downloader keeps threads and connections after the weights are there"),
+)
+
+
+def with_capture_env(own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A container's `env` with the table's entries before it, less those that it has itself."""
+    entries = [dict(entry) for entry in own]
+    taken = {entry["name"] for entry in entries}
+    return [{"name": entry.name, "value": entry.value} for entry in CAPTURE_ENV if entry.name not in taken] + entries
