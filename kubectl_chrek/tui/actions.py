@@ -17,8 +17,14 @@ class Where(StrEnum):
     APP = "app"
     TABLE = "table"
     TEXT = "text"
+    VIEW = "view"
+    """Every screen that is a table."""
     LIST = "list"
+    """The checkpoints."""
     DETAIL = "detail"
+    GRAPHS = "graphs"
+    PLAN = "plan"
+    FORM = "form"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +37,11 @@ class Action:
     method: str
     label: str
     footer: bool = False
-    writes: bool = False
-    """It changes the cluster, so it does not exist in a read-only session."""
+    needs: str = ""
+    """The verb on checkpoints that it takes. Whoever may not use it is not offered it, nor is a read-only session."""
     shown_key: str | None = None
+    typed: bool = False
+    """What follows is typed: the key is heeded before any other, so that no letter of a fast hand acts as a key."""
 
     @property
     def id(self) -> str:
@@ -43,7 +51,15 @@ class Action:
     @property
     def binding(self) -> Binding:
         """The action as Textual binds it."""
-        return Binding(self.keys, self.method, self.label, show=self.footer, key_display=self.shown_key, id=self.id)
+        return Binding(
+            self.keys,
+            self.method,
+            self.label,
+            show=self.footer,
+            key_display=self.shown_key,
+            priority=self.typed,
+            id=self.id,
+        )
 
 
 ACTIONS: Final = (
@@ -59,23 +75,32 @@ ACTIONS: Final = (
     Action(Where.TEXT, "page-down", "pagedown,ctrl+f,space", "page_down", "Page down"),
     Action(Where.TEXT, "first", "home,g", "scroll_home", "Top"),
     Action(Where.TEXT, "last", "end,G", "scroll_end", "Bottom"),
+    Action(Where.VIEW, "filter", "slash", "filter", "Filter", footer=True, shown_key="/", typed=True),
+    Action(Where.VIEW, "clear", "escape", "clear", "Clear filter, then marks; then back"),
+    Action(Where.VIEW, "namespace", "n", "choose_namespace", "Namespace", footer=True),
+    Action(Where.VIEW, "all-namespaces", "0", "all_namespaces", "All namespaces"),
+    Action(Where.VIEW, "copy", "c", "copy_name", "Copy name"),
+    Action(Where.VIEW, "refresh", "ctrl+r", "refresh_watch", "Refresh"),
     Action(Where.LIST, "open", "enter", "open_row", "Open", footer=True),
-    Action(Where.LIST, "filter", "slash", "filter", "Filter", footer=True, shown_key="/"),
     Action(Where.LIST, "describe", "d", "open_tab('overview')", "Describe"),
     Action(Where.LIST, "yaml", "y", "open_tab('yaml')", "YAML", footer=True),
     Action(Where.LIST, "logs", "l", "open_tab('logs')", "Logs", footer=True),
     Action(Where.LIST, "events", "v", "open_tab('events')", "Events"),
-    Action(Where.LIST, "namespace", "n", "choose_namespace", "Namespace", footer=True),
-    Action(Where.LIST, "all-namespaces", "0", "all_namespaces", "All namespaces"),
+    Action(Where.LIST, "inspect", "i", "open_tab('artifact')", "Inspect artifact"),
     Action(Where.LIST, "mark", "space", "mark", "Mark"),
-    Action(Where.LIST, "clear", "escape", "clear", "Clear filter, then marks"),
+    Action(Where.LIST, "range", "ctrl+@,ctrl+space", "mark_range", "Mark from the last mark to here"),
+    Action(Where.LIST, "unmark", "ctrl+backslash", "unmark", "Unmark all"),
     Action(Where.LIST, "sort-name", "N", "sort('name')", "Sort by name"),
     Action(Where.LIST, "sort-age", "A", "sort('age')", "Sort by age"),
     Action(Where.LIST, "sort-size", "S", "sort('size')", "Sort by size"),
     Action(Where.LIST, "sort-phase", "P", "sort('phase')", "Sort by phase"),
-    Action(Where.LIST, "copy", "c", "copy_name", "Copy name"),
-    Action(Where.LIST, "refresh", "ctrl+r", "refresh_watch", "Refresh"),
-    Action(Where.LIST, "delete", "ctrl+d", "delete", "Delete", footer=True, writes=True),
+    Action(Where.LIST, "prewarm", "w", "prewarm", "Prewarm", footer=True, needs="create"),
+    Action(Where.LIST, "pin", "p", "pin", "Pin or unpin", needs="patch"),
+    Action(Where.LIST, "verify", "V", "verify", "Verify", needs="patch"),
+    Action(Where.LIST, "undelete", "u", "undelete", "Undelete", needs="patch"),
+    Action(Where.LIST, "delete", "ctrl+d", "delete", "Delete", footer=True, needs="delete"),
+    Action(Where.LIST, "plan", "ctrl+g", "app.command('gc')", "GC plan"),
+    Action(Where.LIST, "storage", "D", "app.command('storage')", "Storage"),
     Action(Where.DETAIL, "back", "escape,backspace", "back", "Back", footer=True),
     Action(Where.DETAIL, "overview", "1,d,o", "tab('overview')", "Overview"),
     Action(Where.DETAIL, "timeline", "2,t", "tab('timeline')", "Timeline", footer=True),
@@ -83,13 +108,33 @@ ACTIONS: Final = (
     Action(Where.DETAIL, "events", "4,v", "tab('events')", "Events"),
     Action(Where.DETAIL, "logs", "5,l", "tab('logs')", "Logs", footer=True),
     Action(Where.DETAIL, "yaml", "6,y", "tab('yaml')", "YAML", footer=True),
+    Action(Where.DETAIL, "identity", "7,w", "tab('identity')", "What if"),
+    Action(Where.DETAIL, "compat", "8,m", "tab('compat')", "Compatible nodes"),
+    Action(Where.DETAIL, "artifact", "9,i", "tab('artifact')", "Artifact"),
+    Action(Where.DETAIL, "edit", "e", "edit", "Edit what if"),
     Action(Where.DETAIL, "copy", "c", "copy_name", "Copy name"),
     Action(Where.DETAIL, "refresh", "ctrl+r", "refresh_watch", "Refresh"),
-    Action(Where.DETAIL, "delete", "ctrl+d", "delete", "Delete", footer=True, writes=True),
+    Action(Where.DETAIL, "pin", "P", "pin", "Pin or unpin", needs="patch"),
+    Action(Where.DETAIL, "verify", "V", "verify", "Verify", needs="patch"),
+    Action(Where.DETAIL, "undelete", "u", "undelete", "Undelete", needs="patch"),
+    Action(Where.DETAIL, "delete", "ctrl+d", "delete", "Delete", footer=True, needs="delete"),
+    Action(Where.GRAPHS, "open", "enter", "open_row", "Open its checkpoint", footer=True),
+    Action(Where.PLAN, "take-out", "space", "take_out", "Take out or in", footer=True),
+    Action(Where.PLAN, "unreferenced", "1", "rule('unreferenced')", "Unreferenced"),
+    Action(Where.PLAN, "failed", "2", "rule('failed')", "Failed"),
+    Action(Where.PLAN, "orphans", "3", "rule('orphans')", "Orphans"),
+    Action(Where.PLAN, "incompatible", "4", "rule('incompatible')", "Incompatible"),
+    Action(Where.PLAN, "run", "enter", "run_plan", "Run the plan", footer=True, needs="patch"),
+    Action(Where.FORM, "back", "escape", "back", "Back", footer=True),
+    Action(Where.FORM, "submit", "ctrl+j", "submit", "Create", footer=True, needs="create"),
+    Action(Where.APP, "command", "colon", "open_command_line", "Command", footer=True, shown_key=":", typed=True),
+    Action(Where.APP, "errors", "ctrl+e", "command('errors')", "What went wrong"),
+    Action(Where.APP, "screenshot", "ctrl+s", "command('screenshot')", "Save the screen as SVG"),
     Action(Where.APP, "help", "question_mark", "toggle_help", "Help", footer=True, shown_key="?"),
     Action(Where.APP, "quit", "q", "quit", "Quit", footer=True),
 )
-WRITING: Final = frozenset(action.method for action in ACTIONS if action.writes)
+NEEDS: Final = {action.method: action.needs for action in ACTIONS if action.needs}
+"""By Textual action, the verb on checkpoints that it takes."""
 
 
 def bindings(where: Where) -> Iterator[Binding]:

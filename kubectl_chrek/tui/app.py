@@ -1,26 +1,27 @@
 """The application: it owns the session, its watch and its pace; everything else is in the screens."""
 
 import asyncio
-import os
-import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from textual.app import App, SystemCommand
 from textual.css.query import NoMatches
-from textual.screen import Screen
-from textual.widgets import HelpPanel
+from textual.notifications import SeverityLevel
+from textual.screen import ModalScreen, Screen
+from textual.widgets import HelpPanel, Input
 from textual.worker import Worker
 
-from kubectl_chrek.api.errors import UsageError
-from kubectl_chrek.cluster import Cluster
+from kubectl_chrek.api.errors import ChrekError
+from kubectl_chrek.ops import clock
 from kubectl_chrek.tui.actions import ACTIONS, Where, bindings
+from kubectl_chrek.tui.commander import Commander
+from kubectl_chrek.tui.config import Config
 from kubectl_chrek.tui.feed import Clock, Pause
 from kubectl_chrek.tui.pace import Pace
 from kubectl_chrek.tui.screens.checkpoints import CheckpointsScreen
 from kubectl_chrek.tui.screens.live import LiveScreen
-from kubectl_chrek.tui.session import ALL, Session, utc_now
-from kubectl_chrek.tui.source import CheckpointSource, ClusterSource
+from kubectl_chrek.tui.session import ALL, Session
+from kubectl_chrek.tui.source import Contexts, Source
 
 REDRAW_SECONDS: Final = 0.1
 _TICK_SECONDS: Final = 1.0
@@ -31,8 +32,11 @@ class ChrekApp(App[None]):
 
     Args:
         source: Where the objects come from.
+        contexts: Where else they could come from; None: nowhere.
         namespace: The one to show first; "" means all.
         read_only: Nothing that changes the cluster can be done.
+        command: A line of the command line, run at the start.
+        config: The user's keys and theme.
         now: The clock.
         pause: Waits so many seconds, between attempts and polls.
         redraw_seconds: The least time between two redraws.
@@ -44,30 +48,63 @@ class ChrekApp(App[None]):
 
     def __init__(
         self,
-        source: CheckpointSource,
+        source: Source,
         *,
+        contexts: Contexts | None = None,
         namespace: str = ALL,
         read_only: bool = False,
-        now: Clock = utc_now,
+        command: str = "",
+        config: Config | None = None,
+        now: Clock = clock.now,
         pause: Pause = asyncio.sleep,
         redraw_seconds: float = REDRAW_SECONDS,
     ) -> None:
         super().__init__()
         self.pace = Pace(self._redraw, self.call_next, redraw_seconds)
         self.session = Session(source, namespace, read_only, self.pace.ask, self._follow, now, pause)
+        self.commander = Commander(self, self.session, contexts)
+        self._first_command = command
+        self._config = config or Config()
 
     def get_default_screen(self) -> CheckpointsScreen:
         """The list is where everything starts."""
         return CheckpointsScreen(self.session)
 
-    def on_mount(self) -> None:
-        """Starts the watch and the clock."""
+    async def on_mount(self) -> None:
+        """Starts the watch and the clock, and goes where the user wants to start."""
+        self.set_keymap(self._config.keys)
+        if self._config.theme in self.available_themes:
+            self.theme = self._config.theme
+        elif self._config.theme:
+            self.notify(f"there is no theme {self._config.theme}", severity="warning", markup=False)
         self._follow()
         self.set_interval(_TICK_SECONDS, self._tick)
+        if self._first_command:
+            self.call_next(self.action_command, self._first_command)
+
+    def notify(self, message: str, *, severity: SeverityLevel = "information", **options: Any) -> None:
+        """As Textual's, and keeps what was said."""
+        self.session.note(message, severity)
+        super().notify(message, severity=severity, **options)
 
     def _follow(self) -> None:
-        run = self.session.checkpoints.run
-        _: Worker[None] = self.run_worker(run, group="checkpoints", exclusive=True, exit_on_error=False)
+        """Reads everything anew; screens that read for themselves do as well."""
+        self._run(self.session.checkpoints.run, "checkpoints")
+        self._run(self._read_rights, "rights")
+        for screen in self.screen_stack:
+            if isinstance(screen, LiveScreen) and screen.is_mounted:
+                screen.begin()
+
+    def _run(self, work: Any, group: str) -> None:
+        _: Worker[None] = self.run_worker(work, group=group, exclusive=True, exit_on_error=False)
+
+    async def _read_rights(self) -> None:
+        """A server that does not tell leaves everything offered: it will refuse by itself."""
+        try:
+            self.session.rights = await self.session.source.rights(self.session.namespace)
+        except ChrekError:
+            self.session.rights = None
+        self.screen.refresh_bindings()
 
     def _redraw(self) -> None:
         screen = self._drawable()
@@ -87,12 +124,26 @@ class ChrekApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
         """The palette offers the actions of the screen it is opened on, and the system's own."""
         yield from super().get_system_commands(screen)
-        where = screen.WHERE if isinstance(screen, LiveScreen) else Where.APP
+        wheres = screen.WHERES if isinstance(screen, LiveScreen) else ()
         for action in ACTIONS:
-            if action.where is where and screen.check_action(action.method, ()):
+            if action.where in wheres and screen.check_action(action.method, ()):
                 yield SystemCommand(
                     action.label, f"Key: {action.shown_key or action.keys}", lambda method=action.method: screen.run_action(method)
                 )
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A colon that is typed into a field, or while a question stands, is a colon."""
+        return action != "open_command_line" or not (isinstance(self.focused, Input) or isinstance(self.screen, ModalScreen))
+
+    # -- keys ------------------------------------------------------------------------------------------------
+
+    async def action_command(self, line: str) -> None:
+        """Runs a line of the command line."""
+        await self.commander.run(line)
+
+    async def action_open_command_line(self) -> None:
+        """Asks for a line and runs it."""
+        await self.commander.ask()
 
     def action_toggle_help(self) -> None:
         """Shows the keys that work here, or hides them."""
@@ -102,32 +153,3 @@ class ChrekApp(App[None]):
             self.action_show_help_panel()
         else:
             self.action_hide_help_panel()
-
-
-def run_tui(*, kubeconfig: str | None, context: str | None, namespace: str | None, all_namespaces: bool, read_only: bool) -> int:
-    """Runs the TUI until its user quits; returns the process's exit code.
-
-    Args:
-        kubeconfig: Path of a kubeconfig.
-        context: Context in it.
-        namespace: The namespace to show; default the context's.
-        all_namespaces: Show all of them instead.
-        read_only: Nothing that changes the cluster can be done.
-
-    Raises:
-        UsageError: There is no terminal to draw on.
-        ChrekError: The cluster cannot be reached.
-    """
-    # Textual draws on stderr and would run unseen with all three redirected.
-    if not all(stream is not None and stream.isatty() for stream in (sys.__stdin__, sys.__stdout__, sys.__stderr__)):
-        raise UsageError("the TUI needs a terminal", hint="use `kubectl chrek ls` in scripts and pipes")
-
-    async def run() -> int:
-        async with Cluster.connect(kubeconfig=kubeconfig, context=context, namespace=namespace) as cluster:
-            await cluster.version()
-            shown = ALL if all_namespaces else cluster.namespace
-            app = ChrekApp(ClusterSource(cluster), namespace=shown, read_only=read_only)
-            await app.run_async()
-            return app.return_code or os.EX_OK
-
-    return asyncio.run(run())

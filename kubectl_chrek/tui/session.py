@@ -1,22 +1,23 @@
-"""What all screens of one run share: the source, the namespace, the clock and the live list."""
+"""What all screens of one run share: the source, the namespace, the clock, the live list, and what has been said to the user."""
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Final
+from datetime import datetime
+from typing import Any, Final, TypeVar
 
-from kubectl_chrek.tui.feed import Clock, Feed, Pause
-from kubectl_chrek.tui.source import CheckpointSource
+from kubectl_chrek.cluster import Event
+from kubectl_chrek.ops import clock
+from kubectl_chrek.tui.feed import Clock, Feed, Pause, Poll
+from kubectl_chrek.tui.source import Source
 from kubectl_chrek.tui.views.rows import Row, read_row
+
+T = TypeVar("T")
 
 ALL: Final = ""
 """The namespace that stands for all of them."""
-
-
-def utc_now() -> datetime:
-    """The clock of a real run."""
-    return datetime.now(UTC)
+_MOST_NOTES: Final = 500
 
 
 def namespace_label(namespace: str) -> str:
@@ -24,30 +25,66 @@ def namespace_label(namespace: str) -> str:
     return namespace or "all namespaces"
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that the user was told. `severity` is Textual's: information, warning or error."""
+
+    at: datetime
+    severity: str
+    message: str
+
+
 @dataclass(slots=True)
 class Session:
     """The state of one run of the TUI."""
 
-    source: CheckpointSource
+    source: Source
     namespace: str
     read_only: bool
     changed: Callable[[], None]
     """To be called after any change of what the screens show; many calls lead to few redraws."""
     restart: Callable[[], None]
-    """Starts following `checkpoints` anew."""
-    now: Clock = utc_now
+    """Starts following everything anew."""
+    now: Clock = clock.now
     pause: Pause = asyncio.sleep
+    rights: frozenset[str] | None = None
+    """The verbs on checkpoints that the user may use in the namespace; None: not known, so the server will tell."""
+    notes: deque[Note] = field(default_factory=lambda: deque(maxlen=_MOST_NOTES))
+    epoch: int = 0
+    """Counts changes of cluster and namespace: what was read in a former one is not shown any more."""
     checkpoints: Feed[Row] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.checkpoints = self._feed()
+        self.checkpoints = self._checkpoints()
 
     def choose_namespace(self, namespace: str) -> None:
         """Shows another namespace. The list is empty at once, so that nobody acts on rows of the former one."""
-        self.namespace = namespace
-        self.checkpoints = self._feed()
+        self.choose(self.source, namespace)
+
+    def choose(self, source: Source, namespace: str) -> None:
+        """Shows a namespace of a cluster, as above."""
+        self.source, self.namespace = source, namespace
+        self.rights = None
+        self.epoch += 1
+        self.checkpoints = self._checkpoints()
         self.changed()
         self.restart()
 
-    def _feed(self) -> Feed[Row]:
-        return Feed(lambda: self.source.watch(self.namespace), read_row, self.changed, now=self.now, pause=self.pause)
+    def may(self, verb: str) -> bool:
+        """The user may do this with checkpoints here, as far as is known."""
+        return self.rights is None or verb in self.rights
+
+    def feed(self, watch: Callable[[], AsyncGenerator[Event, None]], read: Callable[[dict[str, Any]], T]) -> Feed[T]:
+        """A feed of another kind that draws the screens."""
+        return Feed(watch, read, self.changed, now=self.now, pause=self.pause, failed=self.note)
+
+    def poll(self, ask: Callable[[], Awaitable[T]], seconds: float) -> Poll[T]:
+        """A poll that draws the screens."""
+        return Poll(ask, self.changed, seconds=seconds, now=self.now, pause=self.pause, failed=self.note)
+
+    def note(self, message: str, severity: str = "error") -> None:
+        """Keeps what was told, for the view of errors."""
+        self.notes.append(Note(self.now(), severity, message))
+
+    def _checkpoints(self) -> Feed[Row]:
+        return self.feed(lambda: self.source.watch(self.namespace), read_row)

@@ -1,25 +1,36 @@
-"""Where the TUI's objects come from: a protocol, and the cluster behind it."""
+"""What the TUI asks of a cluster, as a protocol."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
+from typing import Any, Protocol
 
-from kubectl_chrek.api import names
-from kubectl_chrek.api.rendering import worker_container
-from kubectl_chrek.cluster import Cluster, Event
-from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS, NAMESPACES, PODS
+from kubectl_chrek.api.checkpoint import Checkpoint
+from kubectl_chrek.cluster import Event
+from kubectl_chrek.ops.findings import Finding
+from kubectl_chrek.ops.logs import Line
+from kubectl_chrek.ops.prewarm import Prewarmed, Wanted
+from kubectl_chrek.ops.retention import Candidate, Plan, Policy
+from kubectl_chrek.ops.usage import Report
 
 Body = dict[str, Any]
 
-LOG_LINES: Final = 1000
 
-
-class CheckpointSource(Protocol):
-    """What the TUI asks of a cluster. All methods raise ChrekError; a namespace of "" means all namespaces."""
+class Source(Protocol):
+    """One cluster. All methods raise ChrekError; a namespace of "" means all namespaces."""
 
     @property
     def server(self) -> str:
         """How the cluster is named in the banner."""
+        ...
+
+    @property
+    def context(self) -> str:
+        """The kubeconfig's context; empty when it is the current one."""
+        ...
+
+    @property
+    def home(self) -> str:
+        """The namespace in which new things are made when all are shown."""
         ...
 
     def watch(self, namespace: str) -> AsyncGenerator[Event, None]:
@@ -30,60 +41,82 @@ class CheckpointSource(Protocol):
         """The pods that made a checkpoint or ask for it."""
         ...
 
+    def watch_workers(self, namespace: str) -> AsyncGenerator[Event, None]:
+        """The pods that belong to graphs or have to do with a checkpoint."""
+        ...
+
+    def watch_graphs(self, namespace: str) -> AsyncGenerator[Event, None]:
+        """The DynamoGraphDeployments; none where the kind is not installed."""
+        ...
+
+    def watch_nodes(self) -> AsyncGenerator[Event, None]:
+        """The ChrekNodes."""
+        ...
+
+    def follow_logs(self, namespace: str, checkpoint: str) -> AsyncGenerator[Line, None]:
+        """The logs of a checkpoint's Job, agents and workers, line by line, for ever."""
+        ...
+
     async def namespaces(self) -> list[str]:
         """The names of all namespaces."""
+        ...
+
+    async def rights(self, namespace: str) -> frozenset[str]:
+        """The verbs that the user may use on checkpoints."""
         ...
 
     async def events(self, namespace: str, about: Sequence[str]) -> list[Body]:
         """The Events about the objects of these names, in no order."""
         ...
 
-    async def logs(self, namespace: str, pod: Mapping[str, Any]) -> str:
-        """The last lines of the log of a pod's worker container."""
+    async def usage(self, namespace: str) -> Report:
+        """What checkpoints take."""
+        ...
+
+    async def findings(self, namespace: str, now: datetime) -> list[Finding]:
+        """What `doctor` finds."""
+        ...
+
+    async def plan(self, namespace: str, policy: Policy, now: datetime) -> Plan:
+        """What `gc` would delete."""
+        ...
+
+    async def mark(self, candidate: Candidate, due: datetime) -> None:
+        """Has the operator delete that very checkpoint at a time."""
+        ...
+
+    async def undelete(self, checkpoint: Checkpoint) -> bool:
+        """Takes the mark off; returns whether there was one."""
         ...
 
     async def delete(self, namespace: str, name: str, uid: str) -> None:
         """Deletes the DynamoCheckpoint of this name, if it still is the one with this UID."""
         ...
 
+    async def pin(self, checkpoint: Checkpoint, now: datetime) -> None:
+        """Pins it in the user's name."""
+        ...
 
-class ClusterSource:
-    """The source that is an API server."""
+    async def unpin(self, checkpoint: Checkpoint) -> None:
+        """Takes the pin off."""
+        ...
 
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+    async def verify(self, checkpoint: Checkpoint, nonce: str) -> None:
+        """Asks an agent to read its artifact back."""
+        ...
 
-    @property
-    def server(self) -> str:
-        """The API server's URL."""
-        return self._cluster.server
+    async def prewarm(self, wanted: Wanted, namespace: str) -> Prewarmed:
+        """Creates the checkpoint, or finds it."""
+        ...
 
-    async def watch(self, namespace: str) -> AsyncGenerator[Event, None]:
-        """As the protocol says."""
-        async for event in self._cluster.watch(CHECKPOINTS, namespace):
-            yield event
 
-    async def watch_pods(self, namespace: str, checkpoint: str) -> AsyncGenerator[Event, None]:
-        """As the protocol says."""
-        async for event in self._cluster.watch(PODS, namespace, labels=f"{names.LABEL_NAME}={checkpoint}"):
-            yield event
+class Contexts(Protocol):
+    """The clusters that one can go to."""
 
-    async def namespaces(self) -> list[str]:
-        """As the protocol says."""
-        return sorted(body["metadata"]["name"] for body in await self._cluster.list(NAMESPACES))
+    def names(self) -> list[str]:
+        """The kubeconfig's contexts."""
+        ...
 
-    async def events(self, namespace: str, about: Sequence[str]) -> list[Body]:
-        """As the protocol says; a field selector takes one name, so there is one request for each."""
-        lists = await asyncio.gather(
-            *(self._cluster.list(EVENTS, namespace, fields=f"involvedObject.name={name}") for name in about)
-        )
-        return [event for events in lists for event in events]
-
-    async def logs(self, namespace: str, pod: Mapping[str, Any]) -> str:
-        """As the protocol says."""
-        container = worker_container(pod) or {}
-        return await self._cluster.logs(pod["metadata"]["name"], namespace, container=container.get("name", ""), tail=LOG_LINES)
-
-    async def delete(self, namespace: str, name: str, uid: str) -> None:
-        """As the protocol says."""
-        await self._cluster.delete(CHECKPOINTS, name, namespace, uid=uid)
+    async def open(self, context: str) -> Source:
+        """Connects; ChrekError when that fails."""
+        ...

@@ -8,8 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from kubectl_chrek.api import names
+from kubectl_chrek.api.checkpoint import read_checkpoint
 from kubectl_chrek.api.errors import ChrekError
+from kubectl_chrek.api.node import read_node
 from kubectl_chrek.cluster import Event
+from kubectl_chrek.ops import references, retention, usage
+from kubectl_chrek.ops.findings import fail, ok, warn
+from kubectl_chrek.ops.logs import Line, Source
+from kubectl_chrek.ops.prewarm import Prewarmed
 from kubectl_chrek.tui.app import ChrekApp
 from kubectl_chrek.tui.plain import Plain
 from kubectl_chrek.tui.widgets.table import VirtualTable
@@ -25,20 +31,19 @@ class FakeSource:
     """Objects by kind, and a queue of events for each open watch. A `ChrekError` in a queue breaks that watch."""
 
     server = "https://cluster.example:6443"
+    context = ""
+    home = "default"
 
-    def __init__(self, checkpoints=(), pods=(), events=(), log=""):
+    def __init__(self, checkpoints=(), pods=(), events=(), log="", nodes=(), graphs=(), workers=(), found=()):
         self.checkpoints = list(checkpoints)
-        self.pods = list(pods)
-        self.event_list = list(events)
+        self.pods, self.nodes, self.graphs, self.workers = list(pods), list(nodes), list(graphs), list(workers)
+        self.event_list, self.found = list(events), list(found)
         self.log = log
-        self.queues = []
-        self.deleted = []
-        self.watched = []
-        self.failures = []
-        self.delete_error = None
-        self.namespaces_error = None
+        self.queues, self.opened = [], {}
+        self.done, self.deleted, self.watched, self.failures, self.asked_about = [], [], [], [], []
+        self.delete_error = self.namespaces_error = self.change_error = None
         self.silent = False
-        self.asked_about = []
+        self.allowed = frozenset({"create", "patch", "delete"})
 
     async def watch(self, namespace):
         self.watched.append(namespace)
@@ -46,15 +51,35 @@ class FakeSource:
             raise self.failures.pop(0)
         if self.silent:
             await asyncio.Event().wait()
-        async for event in self._follow(lambda: [body for body in self.checkpoints if namespace in ("", _namespace(body))]):
+        async for event in self._follow(lambda: self._in(namespace), "checkpoints"):
             yield event
+
+    def _in(self, namespace):
+        return [body for body in self.checkpoints if namespace in ("", _namespace(body))]
 
     async def watch_pods(self, namespace, checkpoint):
-        async for event in self._follow(lambda: list(self.pods)):
+        async for event in self._follow(lambda: list(self.pods), "pods"):
             yield event
 
-    async def _follow(self, present):
-        queue = asyncio.Queue()
+    async def watch_workers(self, namespace):
+        async for event in self._follow(lambda: list(self.workers), "workers"):
+            yield event
+
+    async def watch_graphs(self, namespace):
+        async for event in self._follow(lambda: list(self.graphs), "graphs"):
+            yield event
+
+    async def watch_nodes(self):
+        async for event in self._follow(lambda: list(self.nodes), "nodes"):
+            yield event
+
+    async def follow_logs(self, namespace, checkpoint):
+        for line in self.log.splitlines():
+            yield Line(ago(minutes=1), Source("job", namespace, "p", "main"), line)
+        await asyncio.Event().wait()
+
+    async def _follow(self, present, kind):
+        queue = self.opened[kind] = asyncio.Queue()
         self.queues.append(queue)
         try:
             for body in present():
@@ -68,12 +93,12 @@ class FakeSource:
         finally:
             self.queues.remove(queue)
 
-    def send(self, kind, body, watch=0):
-        """One change to one watch; the list's is the first one opened."""
-        self.queues[watch].put_nowait(Event(kind, body))
+    def send(self, kind, body, watch="checkpoints"):
+        """One change to the watch of a kind that was opened last."""
+        self.opened[watch].put_nowait(Event(kind, body))
 
-    def fail(self, error, watch=0):
-        self.queues[watch].put_nowait(error)
+    def fail(self, error, watch="checkpoints"):
+        self.opened[watch].put_nowait(error)
 
     async def namespaces(self):
         if self.namespaces_error:
@@ -84,8 +109,50 @@ class FakeSource:
         self.asked_about.append(tuple(about))
         return self.event_list
 
-    async def logs(self, namespace, pod):
-        return self.log
+    async def rights(self, namespace):
+        return self.allowed
+
+    def _read(self, namespace):
+        return [read_checkpoint(body) for body in self._in(namespace)]
+
+    async def usage(self, namespace):
+        found = self._read(namespace)
+        used = references.references(found, self.graphs, self.workers)
+        return usage.report(found, used, map(read_node, self.nodes))
+
+    async def findings(self, namespace, now):
+        return self.found
+
+    async def plan(self, namespace, policy, now):
+        policy.check()
+        found, nodes = self._read(namespace), [read_node(body) for body in self.nodes]
+        facts = references.gather(found, graphs=self.graphs, pods=self.workers, leases=[], nodes=nodes, now=now)
+        return retention.plan(found, facts, policy, now)
+
+    async def mark(self, candidate, due):
+        self._do("mark", candidate.name, due)
+
+    async def undelete(self, checkpoint):
+        self._do("undelete", checkpoint.metadata.name)
+        return retention.delete_after(checkpoint) is not None
+
+    async def pin(self, checkpoint, now):
+        self._do("pin", checkpoint.metadata.name)
+
+    async def unpin(self, checkpoint):
+        self._do("unpin", checkpoint.metadata.name)
+
+    async def verify(self, checkpoint, nonce):
+        self._do("verify", checkpoint.metadata.name)
+
+    async def prewarm(self, wanted, namespace):
+        self._do("prewarm", wanted.name, namespace)
+        return Prewarmed(wanted.name, "created", wanted.body)
+
+    def _do(self, *what):
+        if self.change_error:
+            raise self.change_error
+        self.done.append(what)
 
     async def delete(self, namespace, name, uid):
         if self.delete_error:
@@ -272,6 +339,87 @@ def sample_checkpoints() -> list[dict]:
     ]
 
 
+def make_node(name, **given) -> dict:
+    gpus = [{"model": given.get("gpu", "H200"), "memoryBytes": 143 * 2**30}] * given.get("count", 8)
+    return {
+        "metadata": {"name": name, "uid": f"uid-{name}", "creationTimestamp": ago(days=9)},
+        "status": {
+            "agent": {"version": "0.1.0", "pod": f"chrek-agent-{name}", "heartbeatAt": given.get("heard", ago(seconds=12))},
+            "platform": {
+                "architecture": "x86_64",
+                "kernel": "6.8.0",
+                "criu": "4.2.1",
+                "driver": given.get("driver", "580.95.05"),
+                "cuda": "13.0",
+                "memoryBytes": 2048 * 2**30,
+                "gpus": gpus,
+            },
+            "store": {
+                "type": "pvc",
+                "location": "/checkpoints",
+                "totalBytes": 4000 * 2**30,
+                "freeBytes": 1500 * 2**30,
+                "artifacts": 2,
+            },
+            "cache": {"bytes": 180 * 2**30, "quotaBytes": 500 * 2**30, "hashes": ["4f2c9e1ab0d37788"]},
+            "operations": given.get("operations", []),
+            "checks": given.get("checks", [{"name": "criu", "verdict": "ok", "message": "4.2.1"}]),
+        },
+    }
+
+
+def sample_nodes() -> list[dict]:
+    capture = {"kind": "capture", "namespace": "default", "checkpoint": "mixtral-8x22b", "pod": "checkpoint-mixtral-x"}
+    capture |= {"step": "dump", "bytesDone": 42 * 10**9, "bytesTotal": 93 * 10**9, "startedAt": ago(seconds=23)}
+    slow = {"name": "store", "verdict": "warn", "message": "reads 0.4 GB/s [nfs]", "fix": "mount it with nconnect=16"}
+    return [
+        make_node("gpu-a-01", operations=[capture]),
+        make_node("gpu-a-02", checks=[slow]),
+        make_node("gpu-b-01", gpu="A100", driver="535.1", count=4, heard=ago(minutes=9)),
+    ]
+
+
+def sample_graphs() -> list[dict]:
+    identity = {"model": "meta-llama/Llama-3.1-8B-Instruct", "backendFramework": "vllm"}
+    return [
+        {
+            "metadata": {"name": "chat", "namespace": "default", "uid": "uid-chat", "labels": {"team": "search"}},
+            "spec": {
+                "services": {
+                    "Frontend": {"replicas": 1},
+                    "Decode": {"checkpoint": {"enabled": True, "checkpointRef": "llama-3-8b"}},
+                    "Prefill": {"checkpoint": {"enabled": True, "identity": identity}},
+                    "Broken": {"checkpoint": {"enabled": True}},
+                }
+            },
+        }
+    ]
+
+
+def sample_workers() -> list[dict]:
+    def worker(name, startup=None, **given):
+        pod = make_pod(name, **({"startup": json.dumps(startup)} if startup else {}))
+        pod["metadata"]["labels"] |= given.get("labels", {})
+        pod["metadata"] |= {"ownerReferences": given["owners"]} if "owners" in given else {}
+        return pod
+
+    decode = {names.LABEL_GRAPH: "chat", names.LABEL_COMPONENT: "Decode"}
+    restored = {"result": "restored", "checkpoint": "llama-3-8b", "seconds": 6.1, "phases": {"verify": 1.9, "criu": 2.1}}
+    cold = {"result": "cold", "checkpoint": "llama-3-8b", "reason": "the GPU is an A100, the capture is of an H200", "seconds": 83}
+    return [
+        worker("chat-decode-0", restored, labels=decode),
+        worker("chat-decode-1", cold, labels=decode),
+        worker(
+            "batch-7d9f-x", restored, owners=[{"kind": "ReplicaSet", "name": "batch-7d9f"}], labels={"pod-template-hash": "7d9f"}
+        ),
+    ]
+
+
+@pytest.fixture
+def node_body() -> Callable[..., dict]:
+    return make_node
+
+
 @pytest.fixture
 def frozen_now() -> datetime:
     return NOW
@@ -342,6 +490,14 @@ def source(samples) -> FakeSource:
             make_event("e2", "CaptureSucceeded", "18Gi in 31.4s", at=ago(hours=4)),
             make_event("e3", "ColdStart", "the GPU is an A100 [nvidia.com/gpu]", at=ago(minutes=6), type="Warning", count=2),
         ],
+        nodes=sample_nodes(),
+        graphs=sample_graphs(),
+        workers=sample_workers(),
+        found=[
+            ok("server", "v1.33.0 at https://cluster.example:6443"),
+            fail("crd/chreknodes.nvidia.com", "is not installed [/]", "helm upgrade --install chrek charts/chrek"),
+            warn("access/pods", "you may not watch", "ask an administrator"),
+        ],
         log="INFO loading weights\n\x1b[32mINFO\x1b[0m weights loaded in 61.2s\nINFO ready [/checkpoints]\n",
     )
 
@@ -368,8 +524,14 @@ def make_app(pause) -> Callable[..., ChrekApp]:
 async def settle(pilot) -> None:
     """Until the sources' events have been read and drawn."""
     await pilot.pause()
-    source = pilot.app.session.source
-    while any(not queue.empty() for queue in source.queues) or pilot.app.pace.pending:
+    session = pilot.app.session
+    source = session.source
+
+    def reading():
+        listed = source.silent or session.checkpoints.synced or session.checkpoints.outage
+        return not listed or any(not queue.empty() for queue in source.queues)
+
+    while reading() or pilot.app.pace.pending:
         await pilot.pause()
     await pilot.pause()
 

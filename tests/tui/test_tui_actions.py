@@ -2,10 +2,14 @@
 
 import pytest
 
-from kubectl_chrek.tui.actions import ACTIONS, WRITING, Where
+from kubectl_chrek.tui.actions import ACTIONS, NEEDS, Where
 from kubectl_chrek.tui.app import ChrekApp
 from kubectl_chrek.tui.screens.checkpoints import CheckpointsScreen
 from kubectl_chrek.tui.screens.detail import DetailScreen
+from kubectl_chrek.tui.screens.graphs import GraphsScreen
+from kubectl_chrek.tui.screens.listing import ListScreen
+from kubectl_chrek.tui.screens.plan import PlanScreen
+from kubectl_chrek.tui.screens.prewarm import PrewarmScreen
 from kubectl_chrek.tui.widgets.table import VirtualTable
 from kubectl_chrek.tui.widgets.text import LogPane, Pane
 
@@ -13,14 +17,21 @@ ANSWERS = {
     Where.APP: [ChrekApp],
     Where.TABLE: [VirtualTable],
     Where.TEXT: [Pane, LogPane],
+    Where.VIEW: [ListScreen],
     Where.LIST: [CheckpointsScreen],
     Where.DETAIL: [DetailScreen],
+    Where.GRAPHS: [GraphsScreen],
+    Where.PLAN: [PlanScreen],
+    Where.FORM: [PrewarmScreen],
 }
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
 def test_every_action_has_someone_who_answers(action):
-    method = action.method.partition("(")[0]
+    part, _, method = action.method.partition("(")[0].rpartition(".")
+    if part:
+        assert (part, callable(getattr(ChrekApp, f"action_{method}", None))) == ("app", True)
+        return
     assert all(callable(getattr(part, f"action_{method}", None)) for part in ANSWERS[action.where])
 
 
@@ -28,13 +39,14 @@ def test_ids_are_unique():
     assert len({action.id for action in ACTIONS}) == len(ACTIONS)
 
 
-@pytest.mark.parametrize("inner", [Where.TABLE, Where.TEXT])
-@pytest.mark.parametrize("screen", [Where.LIST, Where.DETAIL])
-def test_no_key_means_two_things_at_once(inner, screen):
-    together = [action for action in ACTIONS if action.where in (inner, screen, Where.APP)]
+TABLES = [[Where.TABLE, Where.VIEW, Where.LIST], [Where.TABLE, Where.VIEW, Where.GRAPHS], [Where.TABLE, Where.VIEW, Where.PLAN]]
+
+
+@pytest.mark.parametrize("parts", [*TABLES, [Where.TABLE, Where.DETAIL], [Where.TEXT, Where.DETAIL], [Where.FORM]])
+def test_no_key_means_two_things_at_once(parts):
+    together = [action for action in ACTIONS if action.where in (*parts, Where.APP)]
     keys = [key for action in together for key in action.keys.split(",")]
-    shared = {key for key in keys if keys.count(key) > 1}
-    assert shared <= ({"space"} if (inner, screen) == (Where.TEXT, Where.LIST) else set())
+    assert {key for key in keys if keys.count(key) > 1} == set()
 
 
 def test_every_action_is_explained():
@@ -42,13 +54,21 @@ def test_every_action_is_explained():
 
 
 def test_what_changes_the_cluster_is_marked():
-    assert {"delete"} == WRITING
+    assert NEEDS == {
+        "delete": "delete",
+        "prewarm": "create",
+        "submit": "create",
+        "pin": "patch",
+        "verify": "patch",
+        "undelete": "patch",
+        "run_plan": "patch",
+    }
 
 
 async def test_the_palette_offers_the_screens_actions(start, source):
     async with start(source) as driver:
         offered = {command.title for command in driver.app.get_system_commands(driver.app.screen)}
-        assert {action.label for action in ACTIONS if action.where is Where.LIST} <= offered
+        assert {action.label for action in ACTIONS if action.where in (Where.LIST, Where.VIEW)} <= offered
 
 
 async def test_the_palette_of_a_read_only_session_has_no_delete(start, source):

@@ -1,7 +1,10 @@
 """The detail of one checkpoint under a user's hands, while the cluster moves."""
 
+import asyncio
+
 import pytest
 
+from kubectl_chrek.ops.logs import Line, Source
 from kubectl_chrek.tui.plain import Plain
 from kubectl_chrek.tui.screens.checkpoints import CheckpointsScreen
 from kubectl_chrek.tui.screens.detail import DetailScreen
@@ -9,8 +12,7 @@ from kubectl_chrek.tui.screens.modals import ConfirmDelete
 from kubectl_chrek.tui.widgets.table import VirtualTable
 from kubectl_chrek.tui.widgets.text import LogPane, Pane
 
-PODS = 1
-"""The second watch that is opened is that of the pods."""
+PODS = "pods"
 
 
 @pytest.fixture
@@ -44,6 +46,12 @@ TABS = {
     "6": "yaml",
     "l": "logs",
     "y": "yaml",
+    "7": "identity",
+    "8": "compat",
+    "9": "artifact",
+    "w": "identity",
+    "m": "compat",
+    "i": "artifact",
 }
 
 
@@ -139,8 +147,6 @@ async def test_without_pods_it_says_so(open_llama, source):
     async with open_llama() as driver:
         await driver.press("3")
         assert driver.app.screen.query_one(VirtualTable).placeholder.startswith("No pods")
-        await driver.press("5")
-        assert "No log" in "\n".join(driver.app.screen.query_one(LogPane).lines)
 
 
 async def test_pods_that_cannot_be_watched_say_why(open_llama, source, outage):
@@ -180,27 +186,39 @@ async def test_events_are_not_asked_for_out_of_view(open_llama, source, pause):
         assert len(source.asked_about) == asked
 
 
-async def test_the_log_is_the_captured_pods_and_grows(open_llama, source, pause):
+async def test_the_log_comes_line_by_line(open_llama, source, outage):
+    lines = asyncio.Queue()
+
+    async def follow(namespace, checkpoint):
+        while True:
+            line = await lines.get()
+            if isinstance(line, Exception):
+                raise line
+            yield Line("2026-03-04T12:00:00Z", Source("job", namespace, "p", "main"), line)
+
+    source.follow_logs = follow
     async with open_llama("l") as driver:
         log = driver.app.screen.query_one(LogPane)
-        assert log.lines[:3] == ["INFO loading weights", "INFO weights loaded in 61.2s", "INFO ready [/checkpoints]"]
-        source.log += "INFO captured\n"
-        await pause.pass_time()
-        await driver.settle()
-        assert log.lines[3] == "INFO captured"
-        source.log = "another log\n"
-        await pause.pass_time()
-        await driver.settle()
-        assert log.lines[0] == "another log"
+        assert log.lines[0].startswith("No log yet")
+        for text in ("loading [/]", "\x1b[32mready"):
+            lines.put_nowait(text)
+            await driver.settle()
+        assert log.lines[:2] == ["[job/p] loading [/]", "[job/p] \N{REPLACEMENT CHARACTER}[32mready"]
 
 
 @pytest.mark.parametrize("tab", ["v", "l"])
-async def test_what_cannot_be_read_says_why(open_llama, source, outage, tab):
+async def test_what_cannot_be_read_says_why(open_llama, source, outage, pause, tab):
     async def refuse(*_):
         raise outage
 
-    source.events = source.logs = refuse
+    async def refuse_lines(*_):
+        raise outage
+        yield
+
+    source.events, source.follow_logs = refuse, refuse_lines
     async with open_llama(tab) as driver:
+        await pause.pass_time()
+        await driver.settle()
         shown = driver.text("#events-text") if tab == "v" else "\n".join(driver.app.screen.query_one(LogPane).lines)
         assert str(outage) in shown
 
@@ -238,7 +256,7 @@ async def test_delete_asks_and_takes_it_by_its_uid(open_llama, source):
     async with open_llama() as driver:
         await driver.press("ctrl+d", "enter")
         assert source.deleted == []
-        await driver.press("ctrl+d", "right", "enter")
+        await driver.press("ctrl+d", "tab", "tab", *"llama-3-8b", "enter", "enter")
         assert source.deleted == [("default", "llama-3-8b", "uid-default-llama-3-8b")]
 
 

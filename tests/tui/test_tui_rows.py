@@ -35,6 +35,10 @@ def test_a_ready_checkpoint(rows, texts):
         "restore": "6.1s",
         "result": "✓ restored",
         "restores": "12",
+        "colds": "3",
+        "unique": "-",
+        "nodes": "gpu-a-01",
+        "notes": "-",
         "age": "5h",
     }
 
@@ -110,7 +114,7 @@ def test_rows_without_a_value_are_last_in_both_directions(rows):
 )
 def test_the_filter_finds_words_in_all_cells(rows, text, expected):
     match = compile_filter(text)
-    assert sum(1 for row in rows if match is None or match(row.haystack)) == expected
+    assert sum(1 for row in rows if match is None or match(row.haystack, row.labels)) == expected
 
 
 @pytest.mark.parametrize(("part", "drawn"), [(0, "┄┄┄┄"), (0.125, "╸┄┄┄"), (0.5, "━━┄┄"), (1, "━━━━")])

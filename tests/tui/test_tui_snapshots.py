@@ -1,9 +1,8 @@
-"""What the TUI looks like: at three sizes, in its questions and troubles, in an ANSI theme and without colour."""
+"""What the TUI looks like: at three sizes, in its questions and troubles, in other themes and without colour."""
 
 import pytest
 
 SIZES = [(80, 24), (120, 40), (200, 60)]
-TABS = ["overview", "timeline", "pods", "events", "logs", "yaml"]
 LLAMA = ("slash", *"llama", "enter", "enter")
 
 
@@ -52,14 +51,32 @@ def test_list_of_nothing(compare, make_app, fake_source):
 
 
 @by_size
-@pytest.mark.parametrize("tab", [1, 2, 3], ids=TABS[:3])
-def test_detail(compare, make_app, source, tab, size):
-    assert compare(make_app(source), *LLAMA, str(tab), size=size)
+def test_detail(compare, make_app, source, size):
+    assert compare(make_app(source), *LLAMA, size=size)
 
 
-@pytest.mark.parametrize("tab", [4, 5, 6], ids=TABS[3:])
-def test_detail_texts(compare, make_app, source, tab):
+@pytest.mark.parametrize("tab", [3, 6], ids=["pods", "yaml"])
+def test_detail_tab(compare, make_app, source, tab):
     assert compare(make_app(source), *LLAMA, str(tab))
+
+
+LOOKS = {"nodes": "textual-dark", "graphs": "textual-light", "gc": "ansi-dark"}
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_screen(compare, make_app, source, command):
+    app = make_app(source, command=command)
+    app.theme = LOOKS[command]
+    assert compare(app)
+
+
+def test_storage_without_colour(compare, make_app, source, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert compare(make_app(source, command="storage"))
+
+
+def test_command_line(compare, make_app, source):
+    assert compare(make_app(source), "colon", "n", "o", size=(80, 24))
 
 
 def test_detail_of_a_capture_under_way(compare, make_app, source):

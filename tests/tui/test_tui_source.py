@@ -5,8 +5,9 @@ import pytest
 from kubectl_chrek.api.errors import ClusterError, UsageError
 from kubectl_chrek.cluster import Event
 from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS, NAMESPACES, PODS
-from kubectl_chrek.tui.app import run_tui
-from kubectl_chrek.tui.source import LOG_LINES, ClusterSource
+from kubectl_chrek.ops.connection import ConnectionOptions
+from kubectl_chrek.tui.clusters import ClusterSource
+from kubectl_chrek.tui.running import run_tui
 
 # Port 9 is "discard"; on loopback nothing listens there.
 KUBECONFIG = """
@@ -35,12 +36,13 @@ class RecordingCluster:
         self.asked.append((resource, namespace, labels, fields))
         return [{"metadata": {"name": f"{fields}b"}}, {"metadata": {"name": f"{fields}a"}}]
 
-    async def logs(self, pod, namespace=None, *, container="", tail=0):
-        self.asked.append((pod, namespace, container, tail))
-        return "a log"
-
     async def delete(self, resource, name, namespace=None, *, uid="", dry_run=False):
         self.asked.append((resource, name, namespace, uid))
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
 
 @pytest.fixture
@@ -66,13 +68,6 @@ async def test_events_are_asked_for_by_each_name(cluster):
     assert len(events) == 4
 
 
-async def test_the_log_is_that_of_the_workers_container(cluster):
-    pod = {"metadata": {"name": "p", "annotations": {"nvidia.com/chrek-container": "engine"}}}
-    pod["spec"] = {"containers": [{"name": "sidecar"}, {"name": "engine"}]}
-    assert await ClusterSource(cluster).logs("ns", pod) == "a log"
-    assert cluster.asked == [("p", "ns", "engine", LOG_LINES)]
-
-
 async def test_delete_names_the_very_object(cluster):
     await ClusterSource(cluster).delete("ns", "llama", "uid-1")
     assert cluster.asked == [(CHECKPOINTS, "llama", "ns", "uid-1")]
@@ -89,10 +84,10 @@ def test_a_cluster_that_cannot_be_reached_is_one_clear_line(monkeypatch, tmp_pat
     config = tmp_path / "kubeconfig"
     config.write_text(KUBECONFIG)
     with pytest.raises(ClusterError, match=r"Unable to connect to the server http://127\.0\.0\.1:9"):
-        run_tui(kubeconfig=str(config), context=None, namespace=None, all_namespaces=False, read_only=False)
+        run_tui(ConnectionOptions(kubeconfig=str(config)), read_only=False)
 
 
 def test_without_a_terminal_one_clear_line(monkeypatch):
     monkeypatch.setattr("sys.__stdin__", None)
     with pytest.raises(UsageError, match="needs a terminal"):
-        run_tui(kubeconfig=None, context=None, namespace=None, all_namespaces=False, read_only=False)
+        run_tui(ConnectionOptions(), read_only=False)

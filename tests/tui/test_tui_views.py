@@ -10,7 +10,7 @@ from kubectl_chrek.tui.views.events import events_view
 from kubectl_chrek.tui.views.overview import artifact_view, conditions_view, identity_view, state_view
 from kubectl_chrek.tui.views.pods import POD_COLUMNS, pod_cells, read_pod
 from kubectl_chrek.tui.views.rows import read_row
-from kubectl_chrek.tui.views.status import facts, state
+from kubectl_chrek.tui.views.status import counts, facts, state
 from kubectl_chrek.tui.views.timeline import timeline_view
 
 WIDE = 100
@@ -163,7 +163,7 @@ def test_a_huge_object_is_shown_without_colours(samples):
 
 
 def test_the_banner_counts_by_phase(samples):
-    text = facts([read_row(body) for body in samples], namespace="all", shown=2, total=5, filtered=True, marked=1).plain
+    text = facts(counts([read_row(body) for body in samples]), namespace="all", shown=2, total=5, filtered=True, marked=1).plain
     assert text == "all  filter 2/5  1 marked  ○ 1 Pending  ◐ 1 Creating  ● 2 Ready  ✗ 1 Failed"
 
 

@@ -1,66 +1,82 @@
 """The first screen: all checkpoints, live."""
 
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from textual import on
-from textual.app import ComposeResult
-from textual.widgets import Footer, Input
+from textual.widget import Widget
 
-from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.tui.actions import Where, bindings
-from kubectl_chrek.tui.plain import Plain, clean, tell
-from kubectl_chrek.tui.screens.deleting import confirm_and_delete
+from kubectl_chrek.tui.plain import Plain
+from kubectl_chrek.tui.screens import changing
 from kubectl_chrek.tui.screens.detail import DetailScreen
-from kubectl_chrek.tui.screens.live import LiveScreen
-from kubectl_chrek.tui.screens.modals import ChooseNamespace
+from kubectl_chrek.tui.screens.listing import ListScreen
+from kubectl_chrek.tui.screens.prewarm import PrewarmScreen
 from kubectl_chrek.tui.session import ALL, Session, namespace_label
 from kubectl_chrek.tui.views.matching import compile_filter
 from kubectl_chrek.tui.views.overview import progress_text
 from kubectl_chrek.tui.views.rows import COLUMNS, LARGEST_FIRST, SORTS, Row, cells_at, sort_rows
-from kubectl_chrek.tui.views.status import facts, state
-from kubectl_chrek.tui.widgets.banner import Banner
+from kubectl_chrek.tui.views.status import counts, facts
 from kubectl_chrek.tui.widgets.table import VirtualTable
 
 _AGE_WIDTH: Final = 6
 _UP, _DOWN = "↑", "↓"
 
 
-class CheckpointsScreen(LiveScreen):
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """What does not change with the filter. `state` is what it was made of, `widths` are those of each column's widest text."""
+
+    state: object = None
+    rows: Sequence[Row] = ()
+    widths: Sequence[int] = (0,) * len(COLUMNS)
+    counts: Sequence[tuple[str, str]] = ()
+
+
+class CheckpointsScreen(ListScreen):
     """A table of checkpoints with a filter, a sort order and marks."""
 
     DEFAULT_CSS = """
-    CheckpointsScreen {
-        #filter { height: 1; border: none; padding: 0 1; background: $panel; display: none; }
-        #filter.-active { display: block; }
-        #message { height: 1; padding: 0 1; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis; }
+    CheckpointsScreen #message {
+        height: 1; padding: 0 1; color: $foreground 60%; text-wrap: nowrap; text-overflow: ellipsis;
     }
     """
-    WHERE = Where.LIST
-    BINDINGS = [*bindings(WHERE)]
-    AUTO_FOCUS = "VirtualTable"
+    WHERES = (Where.VIEW, Where.LIST)
+    BINDINGS = [*bindings(Where.LIST)]
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._sort = "name"
         self._descending = False
         self._marked: set[str] = set()
+        self._last_marked = ""
+        self._ordered = Ordered()
 
-    def compose(self) -> ComposeResult:
-        """Banner, table, filter, the current row's message, keys."""
-        yield Banner()
-        yield VirtualTable[Row](COLUMNS, lambda row: row.key, lambda row: cells_at(row, self.session.now()))
-        yield Input(placeholder="words to find, !word to leave out, ~letters in this order", id="filter")
-        yield Plain(id="message")
-        yield Footer(show_command_palette=False)
+    def make_table(self) -> Widget:
+        """Rows have their cells but for AGE."""
+        return VirtualTable[Row](COLUMNS, lambda row: row.key, lambda row: cells_at(row, self.session.now()))
+
+    def make_about(self) -> Widget:
+        """The row's message."""
+        return Plain(id="message")
+
+    def crumbs(self) -> list[str]:
+        """The first of all."""
+        return ["checkpoints"]
 
     @property
     def _table(self) -> VirtualTable[Row]:
         return self.query_one(VirtualTable)
 
-    @property
-    def _filter(self) -> Input:
-        return self.query_one("#filter", Input)
+    def current_name(self) -> str:
+        """Of the checkpoint under the cursor."""
+        return self._table.current.name if self._table.current else ""
+
+    def begin(self) -> None:
+        """Marks of another cluster or namespace are none here."""
+        self._marked &= self.session.checkpoints.items.keys()
 
     # -- drawing ---------------------------------------------------------------------------------------------
 
@@ -68,38 +84,44 @@ class CheckpointsScreen(LiveScreen):
         """Filters and sorts the session's rows and gives them to the table."""
         feed = self.session.checkpoints
         matches = compile_filter(self._filter.value)
-        rows = [row for row in feed.items.values() if matches is None or matches(row.haystack)]
+        ordered = self._order()
+        rows = [row for row in ordered.rows if matches(row.haystack, row.labels)] if matches else ordered.rows
         self._marked &= feed.items.keys()
         self._table.marked = self._marked
         self._table.show_rows(
-            sort_rows(rows, self._sort, descending=self._descending),
-            wanted=_widths(rows),
+            rows,
+            wanted=ordered.widths,
             hidden=frozenset() if self.session.namespace == ALL else frozenset({"namespace"}),
             arrows={self._sort: _DOWN if self._descending else _UP},
             placeholder=self._placeholder(),
         )
-        self._show_banner()
+        self._show_facts()
+
+    def _order(self) -> Ordered:
+        feed = self.session.checkpoints
+        state = (self.session.epoch, feed.revision, self._sort, self._descending)
+        if self._ordered.state != state:
+            rows = [*feed.items.values()]
+            ordered = sort_rows(rows, self._sort, descending=self._descending)
+            self._ordered = Ordered(state, ordered, _widths(rows), counts(rows))
+        return self._ordered
 
     def show_time(self) -> None:
         """Ages, and how long an outage lasts."""
         self._table.refresh()
-        self._show_banner()
+        self._show_facts()
 
-    def _show_banner(self) -> None:
+    def _show_facts(self) -> None:
         feed, table = self.session.checkpoints, self._table
-        self.query_one(Banner).show(
-            crumbs=["checkpoints"],
-            facts=facts(
-                feed.items.values(),
-                namespace=namespace_label(self.session.namespace),
-                shown=len(table.rows),
-                total=len(feed.items),
-                filtered=bool(self._filter.value.strip()),
-                marked=len(self._marked),
-            ),
-            server=self.session.source.server,
-            state=state(synced=feed.synced, outage=feed.outage, read_only=self.session.read_only, now=self.session.now()),
+        counted = facts(
+            self._order().counts,
+            namespace=namespace_label(self.session.namespace),
+            shown=len(table.rows),
+            total=len(feed.items),
+            filtered=bool(self._filter.value.strip()),
+            marked=len(self._marked),
         )
+        self.show_banner(counted, synced=feed.synced, outage=feed.outage)
 
     def _placeholder(self) -> str:
         feed = self.session.checkpoints
@@ -109,8 +131,7 @@ class CheckpointsScreen(LiveScreen):
             return feed.outage.reason
         if not feed.synced:
             return "Loading ..."
-        where = f" in {namespace_label(self.session.namespace)}"
-        return f"No checkpoints{where}.\nMake one with: kubectl chrek prewarm"
+        return f"No checkpoints in {namespace_label(self.session.namespace)}.\nPress w to make one."
 
     @on(VirtualTable.Moved)
     def _show_message(self) -> None:
@@ -124,34 +145,6 @@ class CheckpointsScreen(LiveScreen):
             status = row.checkpoint.status
             text = (progress_text(row) if status.artifact is None else "") or status.failure or status.message
         self.query_one("#message", Plain).show(text.replace("\n", " "))
-
-    # -- filter ----------------------------------------------------------------------------------------------
-
-    def action_filter(self) -> None:
-        """Opens the filter."""
-        self._filter.add_class("-active")
-        self._filter.focus()
-
-    def action_clear(self) -> None:
-        """Clears and closes the filter; when there is none, the marks."""
-        if self._filter.has_class("-active"):
-            self._filter.value = ""
-            self._filter.remove_class("-active")
-        else:
-            self._marked.clear()
-        self._table.focus()
-        self.session.changed()
-
-    @on(Input.Changed, "#filter")
-    def _filter_changed(self) -> None:
-        self.session.changed()
-
-    @on(Input.Submitted, "#filter")
-    def _filter_done(self) -> None:
-        if self._filter.value.strip():
-            self._table.focus()
-        else:
-            self.action_clear()
 
     # -- order and marks -------------------------------------------------------------------------------------
 
@@ -171,9 +164,32 @@ class CheckpointsScreen(LiveScreen):
         row = self._table.current
         if row is not None:
             self._marked ^= {row.key}
+            self._last_marked = row.key
             self._table.action_move(1)
-            self._table.refresh()
-            self._show_banner()
+            self._show_marks()
+
+    def action_mark_range(self) -> None:
+        """Marks all rows from the last one marked to this one."""
+        keys = [row.key for row in self._table.rows]
+        if keys:
+            start = keys.index(self._last_marked) if self._last_marked in keys else self._table.cursor
+            first, last = sorted((start, self._table.cursor))
+            self._marked |= set(keys[first : last + 1])
+            self._last_marked = keys[self._table.cursor]
+            self._show_marks()
+
+    def action_unmark(self) -> None:
+        """Takes all marks away."""
+        self._marked.clear()
+        self._show_marks()
+
+    def clear_more(self) -> None:
+        """Escape takes the marks away; there is no screen to go back to."""
+        self.action_unmark()
+
+    def _show_marks(self) -> None:
+        self._table.refresh()
+        self._show_facts()
 
     # -- going elsewhere -------------------------------------------------------------------------------------
 
@@ -188,53 +204,42 @@ class CheckpointsScreen(LiveScreen):
         if row is not None:
             self.app.push_screen(DetailScreen(self.session, row, tab))
 
-    def action_all_namespaces(self) -> None:
-        """Shows all namespaces."""
-        self._go_to(ALL)
-
-    def action_choose_namespace(self) -> None:
-        """Asks for a namespace and shows it."""
-        self.work(self._choose_namespace, "ask")
-
-    async def _choose_namespace(self) -> None:
-        try:
-            names = await self.session.source.namespaces()
-        except ChrekError as error:
-            # Who may not list namespaces can still choose among those that were seen.
-            tell(self, error, severity="warning")
-            names = sorted({row.namespace for row in self.session.checkpoints.items.values()} | {self.session.namespace} - {ALL})
-        chosen = await self.app.push_screen_wait(ChooseNamespace(names, self.session.namespace))
-        if chosen is not None:
-            self._go_to(chosen)
-
-    def _go_to(self, namespace: str) -> None:
-        if namespace != self.session.namespace:
-            self._marked.clear()
-            self.session.choose_namespace(namespace)
-
     # -- doing things ----------------------------------------------------------------------------------------
 
-    def action_copy_name(self) -> None:
-        """Copies the row's name; it is shown as well, since not every terminal lets itself be copied from."""
-        row = self._table.current
-        if row is not None:
-            self.app.copy_to_clipboard(clean(row.name))
-            tell(self, f"Copied {row.name}")
-
     def action_delete(self) -> None:
-        """Deletes the marked rows, those that a filter hides among them, or else the current one, after asking by name."""
+        """Deletes the chosen rows, after asking by name."""
+        self._do(self._delete)
+
+    async def _delete(self, rows: list[Row]) -> None:
+        if await changing.confirm_and_delete(self, self.session, rows):
+            self.action_unmark()
+
+    def action_undelete(self) -> None:
+        """Keeps what was marked for deletion."""
+        self._do(partial(changing.undelete, self, self.session))
+
+    def action_pin(self) -> None:
+        """Pins, or unpins when all are pinned."""
+        self._do(partial(changing.pin, self, self.session))
+
+    def action_verify(self) -> None:
+        """Has the artifacts read back."""
+        self._do(partial(changing.verify, self, self.session))
+
+    def action_prewarm(self) -> None:
+        """Opens the form, filled in with the row's identity."""
+        row = self._table.current
+        self.app.push_screen(PrewarmScreen(self.session, row.identity if row else None))
+
+    def _do(self, act: Callable[[list[Row]], Coroutine[None, None, None]]) -> None:
+        """Does it to the marked rows, those that a filter hides among them, or else to the current one."""
         marked = [row for row in self.session.checkpoints.items.values() if row.key in self._marked]
         rows = sort_rows(marked, "name", descending=False)
         current = self._table.current
         if not rows and current is not None:
             rows = [current]
         if rows:
-            self.work(partial(self._delete, rows), "ask")
-
-    async def _delete(self, rows: list[Row]) -> None:
-        if await confirm_and_delete(self, self.session, rows):
-            self._marked.clear()
-            self.session.changed()
+            self.work(partial(act, rows), "ask")
 
 
 def _widths(rows: list[Row]) -> list[int]:

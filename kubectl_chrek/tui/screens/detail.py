@@ -1,6 +1,7 @@
 """One checkpoint in all its aspects, live."""
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
@@ -9,24 +10,29 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Footer, TabbedContent, TabPane
+from textual.widgets import Footer, Input, TabbedContent, TabPane
 
 from kubectl_chrek.api.errors import ChrekError
+from kubectl_chrek.api.node import read_node
+from kubectl_chrek.cluster import Event
 from kubectl_chrek.tui.actions import Where, bindings
-from kubectl_chrek.tui.feed import Feed
 from kubectl_chrek.tui.plain import Plain, clean, tell
-from kubectl_chrek.tui.screens.deleting import confirm_and_delete
+from kubectl_chrek.tui.screens import changing
 from kubectl_chrek.tui.screens.live import LiveScreen
 from kubectl_chrek.tui.session import Session
 from kubectl_chrek.tui.source import Body
+from kubectl_chrek.tui.views.artifact import contents_view
+from kubectl_chrek.tui.views.compat import compat_view
 from kubectl_chrek.tui.views.document import document_view
 from kubectl_chrek.tui.views.events import events_view
+from kubectl_chrek.tui.views.form import IDENTITY_FIELDS, values_of, verdict_view
 from kubectl_chrek.tui.views.overview import artifact_view, conditions_view, identity_view, state_view
 from kubectl_chrek.tui.views.pods import POD_COLUMNS, Pod, pod_cells, read_pod
 from kubectl_chrek.tui.views.rows import Row
-from kubectl_chrek.tui.views.status import one, state
+from kubectl_chrek.tui.views.status import one
 from kubectl_chrek.tui.views.timeline import timeline_view
 from kubectl_chrek.tui.widgets.banner import Banner
+from kubectl_chrek.tui.widgets.form import Form
 from kubectl_chrek.tui.widgets.table import VirtualTable
 from kubectl_chrek.tui.widgets.text import Fitted, LogPane, Pane
 
@@ -36,7 +42,7 @@ _MOST_PODS: Final = 20
 
 
 class DetailScreen(LiveScreen):
-    """A checkpoint's overview, timeline, pods, events, log and YAML. Goes back by itself when the checkpoint is deleted."""
+    """A checkpoint in nine tabs. Goes back by itself when the checkpoint is deleted."""
 
     DEFAULT_CSS = """
     DetailScreen {
@@ -46,11 +52,13 @@ class DetailScreen(LiveScreen):
         #overview-columns Fitted { width: 1fr; margin-bottom: 1; }
         &.-wide #overview-columns { layout: grid; grid-size: 2; grid-rows: auto; grid-gutter: 1 4; }
         &.-wide #overview-columns Fitted { margin-bottom: 0; }
+        Form { margin-bottom: 1; }
+        &.-wide Form { grid-size: 2; }
         #pod-why { height: auto; max-height: 4; padding: 0 1; color: $foreground 60%; }
     }
     """
-    WHERE = Where.DETAIL
-    BINDINGS = [*bindings(WHERE)]
+    WHERES = (Where.DETAIL,)
+    BINDINGS = [*bindings(Where.DETAIL)]
 
     def __init__(self, session: Session, row: Row, tab: str = "overview") -> None:
         super().__init__(session)
@@ -58,16 +66,18 @@ class DetailScreen(LiveScreen):
         self._first_tab = tab
         self._leaving = False
         self._polled: tuple[str, ...] = ()
+        self._logging = False
+        self._editing = False
+        """The next tab to be shown is edited at once."""
         self._events: list[Body] | None = None
         self._yaml_of: Mapping[str, Any] | None = None
         """The object whose YAML is shown: colouring it takes long enough to do it only once."""
-        self._pods: Feed[Pod] = Feed(
-            lambda: session.source.watch_pods(row.namespace, row.name),
-            read_pod,
-            session.changed,
-            now=session.now,
-            pause=session.pause,
-        )
+        self._pods = session.feed(lambda: session.source.watch_pods(row.namespace, row.name), read_pod)
+        self._agents = session.feed(self._watch_nodes, read_node)
+
+    def crumbs(self) -> list[str]:
+        """Where it is, and its name."""
+        return [self._row.namespace, self._row.name]
 
     def compose(self) -> ComposeResult:
         """Banner, tabs, keys."""
@@ -87,11 +97,25 @@ class DetailScreen(LiveScreen):
                 yield LogPane(id="log")
             with TabPane("6 YAML", id="yaml"), Pane():
                 yield Plain(id="yaml-text")
+            with TabPane("7 What if", id="identity"), Pane(id="identity-pane"):
+                pass
+            with TabPane("8 Nodes", id="compat"), Pane():
+                yield Fitted(id="compat-text")
+            with TabPane("9 Artifact", id="artifact"), Pane():
+                yield Fitted(id="artifact-text")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        """Starts following the pods; that ends with the screen."""
+        """Starts following; that ends with the screen."""
+        self.begin()
+
+    def _watch_nodes(self) -> AsyncGenerator[Event, None]:
+        return self.session.source.watch_nodes()
+
+    def begin(self) -> None:
+        """Pods and nodes."""
         self.work(self._pods.run, "pods")
+        self.work(self._agents.run, "nodes")
 
     @property
     def _tab(self) -> str:
@@ -115,19 +139,17 @@ class DetailScreen(LiveScreen):
 
     def show_time(self) -> None:
         """Draws the banner and the tab that is in view."""
-        now, feed = self.session.now(), self.session.checkpoints
-        self.query_one(Banner).show(
-            crumbs=["checkpoints", self._row.namespace, self._row.name],
-            facts=one(self._row),
-            server=self.session.source.server,
-            state=state(synced=feed.synced, outage=feed.outage, read_only=self.session.read_only, now=now),
-        )
+        feed = self.session.checkpoints
+        self.show_banner(one(self._row), synced=feed.synced, outage=feed.outage)
         draw = {
             "overview": self._draw_overview,
             "timeline": self._draw_timeline,
             "pods": self._draw_pods,
             "events": self._draw_events,
             "yaml": self._draw_yaml,
+            "identity": self._draw_verdict,
+            "compat": self._draw_compat,
+            "artifact": self._draw_contents,
         }
         draw.get(self._tab, lambda: None)()
 
@@ -166,6 +188,25 @@ class DetailScreen(LiveScreen):
             self._yaml_of = self._row.body
             self.query_one("#yaml-text", Plain).show(document_view(self._row.body))
 
+    @on(Input.Changed)
+    def _draw_verdict(self) -> None:
+        if not self.query(Form):
+            return
+        values, rows = self.query_one(Form).values, [*self.session.checkpoints.items.values()]
+        self._fit("identity-verdict", lambda width: verdict_view(values, self._row.identity, rows, width))
+
+    def _draw_compat(self) -> None:
+        checkpoint, nodes, feed = self._row.checkpoint, [*self._agents.items.values()], self._agents
+        if feed.outage and not feed.synced:
+            reason = Content(clean(feed.outage.reason))
+            self._fit("compat-text", lambda _: reason)
+        else:
+            self._fit("compat-text", lambda width: compat_view(checkpoint, nodes, width))
+
+    def _draw_contents(self) -> None:
+        checkpoint, now = self._row.checkpoint, self.session.now()
+        self._fit("artifact-text", lambda width: contents_view(checkpoint, now, width))
+
     def _draw_pods(self) -> None:
         pods = sorted(self._pods.items.values(), key=lambda pod: (not pod.source, pod.name))
         now = self.session.now()
@@ -185,12 +226,23 @@ class DetailScreen(LiveScreen):
     # -- events and log, asked for while they are in view ----------------------------------------------------
 
     @on(TabbedContent.TabActivated)
-    def _tab_activated(self) -> None:
+    async def _tab_activated(self) -> None:
+        if self._tab == "identity" and not self.query(Form):
+            await self._mount_form()
         self._focus_tab()
         self._poll_tab()
         self.show_time()
 
+    async def _mount_form(self) -> None:
+        """Its many fields are made when they are wanted: every detail screen would open the slower for them."""
+        values = values_of(self._row.identity) if self._row.identity else {}
+        await self.query_one("#identity-pane").mount(Form(IDENTITY_FIELDS, values), Fitted(id="identity-verdict"))
+
     def _focus_tab(self) -> None:
+        if self._editing:
+            self._editing = False
+            self.query_one(Form).query(Input).first().focus()
+            return
         pane = self.query_one(f"#{self._tab}", TabPane)
         target = next((widget for widget in pane.walk_children(Widget) if widget.focusable), None)
         if target is not None:
@@ -203,11 +255,13 @@ class DetailScreen(LiveScreen):
         return (self._row.name, *([job] if job else []), *pods)
 
     def _poll_tab(self) -> None:
-        polls: dict[str, Callable[[], Coroutine[None, None, None]]] = {"events": self._read_events, "logs": self._read_log}
-        if self._tab in polls:
-            self.work(partial(self._poll, polls[self._tab]), "poll")
+        if self._tab == "events":
+            self.work(partial(self._poll, self._read_events), "poll")
         else:
             self.workers.cancel_group(self, "poll")
+        if self._tab == "logs" and not self._logging:
+            self._logging = True
+            self.work(self._follow_logs, "logs")
 
     async def _poll(self, read: Callable[[], Coroutine[None, None, None]]) -> None:
         while True:
@@ -224,17 +278,20 @@ class DetailScreen(LiveScreen):
             self._events = events
             self._draw_events()
 
-    async def _read_log(self) -> None:
+    async def _follow_logs(self) -> None:
+        """Shows lines as they come; once begun it goes on to the end of the screen, and begins anew when the stream breaks."""
         log = self.query_one(LogPane)
-        sources = [pod for pod in self._pods.items.values() if pod.source]
-        if not sources:
-            log.show("No log: the pod that made the capture is gone, or not there yet." if self._pods.synced else "Loading ...")
-            return
-        newest = max(sources, key=lambda pod: (pod.created.timestamp() if pod.created else 0.0, pod.name))
-        try:
-            log.show(await self.session.source.logs(self._row.namespace, newest.body) or f"The log of {newest.name} is empty.")
-        except ChrekError as error:
-            log.show(str(error))
+        log.say("No log yet: no container that has to do with this checkpoint has begun to run.")
+        while True:
+            reason = "the log ended"
+            try:
+                async with aclosing(self.session.source.follow_logs(self._row.namespace, self._row.name)) as lines:
+                    async for line in lines:
+                        log.add(f"{line.source.prefix} {line.text}")
+            except ChrekError as error:
+                reason = str(error)
+            await self.session.pause(POLL_SECONDS)
+            log.say(reason)
 
     # -- keys ------------------------------------------------------------------------------------------------
 
@@ -243,8 +300,19 @@ class DetailScreen(LiveScreen):
         self.query_one(TabbedContent).active = tab
 
     def action_back(self) -> None:
-        """Back to the list."""
-        self._leave()
+        """Out of a field, or back to where one came from."""
+        if isinstance(self.focused, Input):
+            self._focus_tab()
+        else:
+            self._leave()
+
+    def action_edit(self) -> None:
+        """Goes to the fields of the identity."""
+        self._editing = True
+        if self._tab == "identity":
+            self._focus_tab()
+        else:
+            self.action_tab("identity")
 
     def action_copy_name(self) -> None:
         """Copies the name."""
@@ -256,4 +324,16 @@ class DetailScreen(LiveScreen):
         self.work(self._delete, "ask")
 
     async def _delete(self) -> None:
-        await confirm_and_delete(self, self.session, [self._row])
+        await changing.confirm_and_delete(self, self.session, [self._row])
+
+    def action_undelete(self) -> None:
+        """Keeps it, if it was marked for deletion."""
+        self.work(partial(changing.undelete, self, self.session, [self._row]), "ask")
+
+    def action_pin(self) -> None:
+        """Pins or unpins it."""
+        self.work(partial(changing.pin, self, self.session, [self._row]), "ask")
+
+    def action_verify(self) -> None:
+        """Has its artifact read back."""
+        self.work(partial(changing.verify, self, self.session, [self._row]), "ask")

@@ -3,23 +3,35 @@
 from collections.abc import Callable, Coroutine
 from typing import ClassVar
 
+from textual.content import Content
 from textual.screen import Screen
+from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
-from kubectl_chrek.tui.actions import WRITING, Where
+from kubectl_chrek.tui.actions import NEEDS, Where
+from kubectl_chrek.tui.feed import Outage
 from kubectl_chrek.tui.plain import tell
 from kubectl_chrek.tui.session import Session
+from kubectl_chrek.tui.views.status import state
+from kubectl_chrek.tui.widgets.banner import Banner
 
 
 class LiveScreen(Screen[None]):
     """A screen that is told when the session changed and when time has passed."""
 
-    WHERE: ClassVar[Where]
+    WHERES: ClassVar[tuple[Where, ...]]
     """Whose keys it answers."""
 
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+
+    def crumbs(self) -> list[str]:
+        """Its part of the breadcrumbs."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """Starts reading what only this screen shows; also after a refresh, and when cluster or namespace are others."""
 
     def show_changes(self) -> None:
         """Draws the session's present state."""
@@ -28,6 +40,17 @@ class LiveScreen(Screen[None]):
     def show_time(self) -> None:
         """Draws what moves with the clock alone; called once a second."""
         raise NotImplementedError
+
+    def show_banner(self, facts: Content, *, synced: bool, outage: Outage | None) -> None:
+        """Draws the two lines on top; the breadcrumbs are those of all screens that one came through."""
+        session, source = self.session, self.session.source
+        below = [screen for screen in self.app.screen_stack if isinstance(screen, LiveScreen)]
+        self.query_one(Banner).show(
+            crumbs=[crumb for screen in below for crumb in screen.crumbs()],
+            facts=facts,
+            server=f"{source.context}  {source.server}" if source.context else source.server,
+            state=state(synced=synced, outage=outage, read_only=session.read_only, now=session.now()),
+        )
 
     def work(self, work: Callable[[], Coroutine[None, None, None]], group: str) -> None:
         """Runs `work` until it or the screen ends, instead of what else runs in this group."""
@@ -38,8 +61,15 @@ class LiveScreen(Screen[None]):
         self.show_changes()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """In a read-only session what writes does not exist."""
-        return not (self.session.read_only and action in WRITING)
+        """What writes does not exist in a read-only session, and is out of reach for whoever lacks the right."""
+        if action == "filter" and isinstance(self.focused, Input):
+            return False
+        verb = NEEDS.get(action)
+        if verb is None:
+            return True
+        if self.session.read_only:
+            return False
+        return True if self.session.may(verb) else None
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """No worker fails in silence."""

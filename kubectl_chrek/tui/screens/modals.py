@@ -1,49 +1,63 @@
 """The questions that the TUI asks."""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from enum import Enum
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, OptionList
+from textual.widgets import Button, Input, OptionList
 from textual.widgets.option_list import Option
 
+from kubectl_chrek.ops.formatting import human_duration
 from kubectl_chrek.tui.plain import Plain, clean
 from kubectl_chrek.tui.session import ALL, namespace_label
 
 _NAMED = 8
 
 
-class ConfirmDelete(ModalScreen[bool]):
-    """Asks before checkpoints are deleted; whoever only presses enter keeps them."""
+class Answer(Enum):
+    """What became of a question about deleting."""
+
+    CANCEL = "cancel"
+    LATER = "later"
+    NOW = "now"
+
+
+class ConfirmDelete(ModalScreen[Answer]):
+    """Asks before checkpoints are deleted; whoever only presses enter keeps them, and what cannot be undone takes typing."""
 
     DEFAULT_CSS = """
     ConfirmDelete {
         align: center middle;
         & > Vertical {
-            width: 64; max-width: 90%; height: auto; max-height: 90%;
+            width: 68; max-width: 90%; height: auto; max-height: 90%;
             padding: 1 2; background: $surface; border: round $error;
         }
         #delete-title { text-style: bold; color: $text-error; }
         #delete-names { margin: 1 0; }
+        #delete-word { height: 1; border: none; padding: 0 1; margin-top: 1; background: $panel; }
         Horizontal { height: auto; align-horizontal: right; margin-top: 1; }
         Button { margin-left: 2; }
     }
     """
     BINDINGS = [
-        ("escape", "answer(False)", "Cancel"),
+        ("escape", "cancel", "Cancel"),
         ("left,h", "app.focus_previous", "Previous button"),
         ("right,l", "app.focus_next", "Next button"),
     ]
     AUTO_FOCUS = "#delete-cancel"
 
-    def __init__(self, names: Sequence[str], size: str) -> None:
+    def __init__(self, names: Sequence[str], size: str, grace: timedelta, word: str) -> None:
         super().__init__()
         self._names = names
         self._lost = size
+        self._grace = human_duration(grace.total_seconds())
+        self._word = clean(word)
 
     def compose(self) -> ComposeResult:
-        """The names, what is lost, and two buttons."""
+        """The names, what is lost, and three buttons."""
         count = f"{len(self._names)} checkpoints" if len(self._names) > 1 else "this checkpoint"
         shown = [*self._names[:_NAMED]]
         if len(self._names) > _NAMED:
@@ -54,15 +68,25 @@ class ConfirmDelete(ModalScreen[bool]):
             yield Plain(f"The artifacts go too ({self._lost}). Pods that start later start cold.")
             with Horizontal():
                 yield Button("Cancel", id="delete-cancel")
-                yield Button("Delete", variant="error", id="delete-confirm")
+                yield Button(f"In {self._grace}", variant="warning", id="delete-later")
+                yield Button("Now", variant="error", id="delete-now", disabled=True)
+            yield Input(placeholder=f"Now cannot be undone: type {self._word} for it", id="delete-word")
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Only the right word opens the last button."""
+        self.query_one("#delete-now", Button).disabled = event.value.strip() != self._word
+
+    def on_input_submitted(self) -> None:
+        """Goes to the last button, if it is open."""
+        self.query_one("#delete-now", Button).focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
-        """Either button answers."""
-        self.dismiss(event.button.id == "delete-confirm")
+        """Each button answers."""
+        self.dismiss(Answer(str(event.button.id).removeprefix("delete-")))
 
-    def action_answer(self, answer: bool) -> None:
+    def action_cancel(self) -> None:
         """Answers by key."""
-        self.dismiss(answer)
+        self.dismiss(Answer.CANCEL)
 
 
 class ChooseNamespace(ModalScreen[str | None]):

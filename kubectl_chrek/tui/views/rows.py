@@ -11,6 +11,7 @@ from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
 from kubectl_chrek.api.errors import IdentityError
 from kubectl_chrek.api.identity import Identity
 from kubectl_chrek.ops.formatting import UNKNOWN, human_age, human_bytes, human_seconds
+from kubectl_chrek.ops.retention import delete_after
 from kubectl_chrek.tui.plain import clean
 from kubectl_chrek.tui.views.phases import ORDER, phase_cell, result_cell, shown_phase
 from kubectl_chrek.tui.widgets.cells import Cell, Column, Tone
@@ -19,15 +20,19 @@ COLUMNS: Final = (
     Column("namespace", "NAMESPACE", least=9, rank=3),
     Column("name", "NAME", least=14, rank=0),
     Column("model", "MODEL", least=10, rank=1, keep_end=True),
-    Column("backend", "BACKEND", least=7, rank=8),
-    Column("parallelism", "TP/PP", least=5, rank=9),
-    Column("dtype", "DTYPE", least=8, rank=10),
+    Column("backend", "BACKEND", least=7, rank=9),
+    Column("parallelism", "TP/PP", least=5, rank=10),
+    Column("dtype", "DTYPE", least=8, rank=11),
     Column("phase", "PHASE", least=14, rank=2),
     Column("size", "SIZE", least=6, rank=7, right=True),
+    Column("unique", "UNIQUE", least=6, rank=14, right=True),
     Column("cold", "COLD", least=5, rank=6, right=True),
     Column("restore", "RESTORE", least=7, rank=5, right=True),
-    Column("result", "LAST-RESULT", least=11, rank=11),
-    Column("restores", "RESTORES", least=8, rank=12, right=True),
+    Column("result", "LAST-RESULT", least=11, rank=12),
+    Column("restores", "RESTORES", least=8, rank=13, right=True),
+    Column("colds", "COLDS", least=5, rank=15, right=True),
+    Column("nodes", "NODES", least=5, rank=16),
+    Column("notes", "NOTES", least=5, rank=8),
     Column("age", "AGE", least=5, rank=4, right=True),
 )
 NONE: Final = Cell("-", Tone.MUTED)
@@ -59,6 +64,11 @@ class Row:
     def namespace(self) -> str:
         """`metadata.namespace`."""
         return self.checkpoint.metadata.namespace
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """`metadata.labels`."""
+        return self.checkpoint.metadata.labels
 
 
 def read_row(body: Mapping[str, Any]) -> Row:
@@ -111,11 +121,44 @@ def _cells(checkpoint: Checkpoint, identity: Identity | None) -> tuple[Cell, ...
         (Cell(clean(identity.dtype)) if identity.dtype else NONE) if identity else unknown,
         phase_cell(checkpoint),
         Cell(human_bytes(artifact.bytes)) if artifact and artifact.bytes > 0 else NONE,
+        Cell(human_bytes(artifact.unique_bytes)) if artifact and artifact.unique_bytes is not None else NONE,
         _seconds(artifact.cold_start_seconds if artifact else 0.0),
         _seconds(restored),
         result_cell(checkpoint),
-        Cell(str(checkpoint.status.restores)) if checkpoint.status.restores else NONE,
+        _count(checkpoint.status.restores),
+        _count(checkpoint.status.cold_starts),
+        _nodes(checkpoint),
+        _notes(checkpoint),
     )
+
+
+def _count(number: int) -> Cell:
+    return Cell(str(number)) if number else NONE
+
+
+def _nodes(checkpoint: Checkpoint) -> Cell:
+    """Where it was captured and where it is cached: how many when there is no room for all."""
+    artifact = checkpoint.status.artifact
+    nodes = dict.fromkeys(
+        [*([artifact.node] if artifact and artifact.node else []), *(copy.node for copy in checkpoint.status.caches)]
+    )
+    if not nodes:
+        return NONE
+    return Cell(
+        clean(",".join(nodes)), shorter=(clean(f"{next(iter(nodes))}+{len(nodes) - 1}"), str(len(nodes))) if len(nodes) > 1 else ()
+    )
+
+
+def _notes(checkpoint: Checkpoint) -> Cell:
+    """What somebody has asked for: that it stays, that it goes, that it is read back."""
+    due, verification = delete_after(checkpoint), checkpoint.status.verification
+    if due is not None:
+        return Cell(f"⌫ at {due:%H:%M}", Tone.WARNING)
+    if verification and verification.result == "corrupt":
+        return Cell("✗ corrupt", Tone.BAD)
+    if verification and verification.result == "running":
+        return Cell("◐ verifying", Tone.BUSY)
+    return Cell("◆ pinned") if checkpoint.pinned else NONE
 
 
 def _seconds(seconds: float) -> Cell:

@@ -36,14 +36,14 @@ def counts(rows: Iterable[Row]) -> list[tuple[str, str]]:
     return pieces
 
 
-def facts(rows: Iterable[Row], *, namespace: str, shown: int, total: int, filtered: bool, marked: int) -> Content:
-    """Namespace, counts by phase, and how much of it a filter lets through."""
+def facts(counted: Iterable[tuple[str, str]], *, namespace: str, shown: int, total: int, filtered: bool, marked: int) -> Content:
+    """Namespace, counts by phase as `counts` makes them, and how much of it a filter lets through."""
     pieces = [span(namespace, "$text-accent")]
     if filtered:
         pieces.append(span(f"  filter {shown}/{total}", "bold $text-warning"))
     if marked:
         pieces.append(span(f"  {marked} marked", "bold $text-accent"))
-    return Content.assemble(*pieces, *counts(rows))
+    return Content.assemble(*pieces, *counted)
 
 
 def one(row: Row) -> Content:

@@ -91,7 +91,13 @@ def _phases(title: str, phases: Mapping[str, float], total: float, width: int) -
     left = total - sum(phases.values())
     rows = [*phases.items(), *([(UNACCOUNTED, left)] if phases and left > _SHOWN_FROM else [])]
     scale = max((seconds for _, seconds in rows), default=0.0)
-    lines = [_bar_line(name, seconds, scale, width, "$primary" if name != UNACCOUNTED else MUTED) for name, seconds in rows]
+    whole = max(total, sum(phases.values()))
+    lines = [
+        _bar_line(name, seconds, scale, width, "$primary" if name != UNACCOUNTED else MUTED).append(
+            Content.styled(f"  {seconds / whole:.0%}" if whole > 0 else "", MUTED)
+        )
+        for name, seconds in rows
+    ]
     return Content("\n").join([heading(title), *lines])
 
 

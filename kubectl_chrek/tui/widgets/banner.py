@@ -24,6 +24,7 @@ class Banner(Vertical):
         Plain { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
         .banner-left { width: 1fr; }
         .banner-right { width: auto; max-width: 60%; padding-left: 2; text-align: right; }
+        #banner-place-right { max-width: 35%; }
         &:ansi { background: ansi_default; }
     }
     """

@@ -1,13 +1,16 @@
 """Panes of text that scroll under vi's keys."""
 
 from collections.abc import Callable
+from typing import Final
 
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Log
 
 from kubectl_chrek.tui.actions import Where, bindings
-from kubectl_chrek.tui.plain import Plain, clean_lines
+from kubectl_chrek.tui.plain import Plain, clean, clean_lines
+
+_MOST_LINES: Final = 20_000
 
 
 class Fitted(Plain):
@@ -45,16 +48,18 @@ class LogPane(Log, inherit_bindings=False):
     BINDINGS = [*bindings(Where.TEXT)]
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own word
-        super().__init__(highlight=False, id=id)
-        self._text = ""
+        super().__init__(highlight=False, max_lines=_MOST_LINES, id=id)
+        self._empty = True
 
-    def show(self, text: str) -> None:
-        """Shows `text`; of a text that continues the former one only the new part is written."""
-        if text == self._text:
-            return
-        if self._text and text.startswith(self._text):
-            self.write(clean_lines(text[len(self._text) :]))
-        else:
+    def say(self, text: str) -> None:
+        """Shows a message instead of a log."""
+        self.clear()
+        self.write(clean_lines(text))
+        self._empty = True
+
+    def add(self, line: str) -> None:
+        """Shows one line more."""
+        if self._empty:
             self.clear()
-            self.write(clean_lines(text))
-        self._text = text
+            self._empty = False
+        self.write_line(clean(clean_lines(line)))
