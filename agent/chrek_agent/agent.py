@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chrek_agent import upkeep
+from chrek_agent import adoption, upkeep
 from chrek_agent.capture import Capture
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import running_id
@@ -22,7 +22,8 @@ from chrek_agent.operations import Operations
 from chrek_agent.report import Reporter
 from chrek_agent.restore import Restore
 from chrek_agent.sources import Sources, is_ready
-from chrek_agent.store.store import Store
+from chrek_agent.store.cached import PieceCache
+from chrek_agent.store.where import open_store
 from chrek_agent.targets import Targets
 from chrek_agent.verification import Verifier, is_asked
 from kubectl_chrek.api import names
@@ -45,12 +46,13 @@ class Agent:
         reporter = Reporter(cluster, config.node)
         self._config = config
         self._cluster = cluster
-        self._store = store = Store.at(config.base_path)
+        self._store = store = open_store(config.location, config.staging, _cache(config))
         self._instruments = instruments = Instruments(Operations(), Metrics(config.node))
         self._sources = Sources(config, cluster, Capture(config, criu, store), store, reporter, instruments)
         self._targets = Targets(config, cluster, Restore(config, criu, store), reporter, Gate(criu), instruments)
         self._verifier = Verifier(cluster, store, reporter, instruments.metrics, config.node)
-        self._node = NodeWriter(config, cluster, criu, store, instruments)
+        self._adopter = adoption.Adopter(cluster, store, reporter)
+        self._node = NodeWriter(config, cluster, criu, store, instruments, cache=store.cache)
         self._unseen = {"source pods", "target pods", "checkpoints"}
 
     async def run(self) -> None:
@@ -86,7 +88,7 @@ class Agent:
                     start(handle(pod))
 
     async def _checkpoints(self) -> None:
-        """Deletes and verifies artifacts, as the checkpoints ask for it."""
+        """Deletes, verifies and adopts artifacts, as the checkpoints ask for it."""
         async with _tasks() as start:
             async for kind, body in self._watch("checkpoints", CHECKPOINTS):
                 if kind == "DELETED":
@@ -95,6 +97,8 @@ class Agent:
                     start(delete_artifact(self._cluster, self._store, body))
                 elif is_asked(body, datetime.now(UTC)):
                     start(self._verifier.handle(body))
+                elif adoption.is_asked(body, datetime.now(UTC)):
+                    start(self._adopter.handle(body))
 
     async def _watch(self, what: str, resource: Resource, *, labels: str = "", fields: str = "") -> AsyncIterator[tuple[str, Body]]:
         """Changes for ever: an API server that is away is waited for."""
@@ -111,6 +115,10 @@ class Agent:
                 self._instruments.metrics.watching(what, connected=False)
                 LOG.warning("watch of %s: %s; trying again", what, error)
                 await asyncio.sleep(RETRY_SECONDS)
+
+
+def _cache(config: AgentConfig) -> PieceCache | None:
+    return PieceCache(config.cache, config.cache_bytes) if config.cache is not None and config.cache_bytes else None
 
 
 @asynccontextmanager

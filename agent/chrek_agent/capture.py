@@ -10,13 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from chrek_agent import affinity, facts, inspect, inventory, processes, recording, rootfs
+from chrek_agent import acceptance, affinity, facts, inspect, processes, recording, rootfs, stopped
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import Container
 from chrek_agent.criu.connections import settle_sockets
 from chrek_agent.criu.runner import Criu
 from chrek_agent.cuda import frozen as cuda
 from chrek_agent.errors import CaptureError
+from chrek_agent.inventory import FILE as INVENTORY
+from chrek_agent.inventory import Inventory, dump_inventory
 from chrek_agent.journal import Record
 from chrek_agent.memory.take import Take
 from chrek_agent.store.model import IMAGES, ROOTFS, SHM, Fields, Manifest, Owner, Source
@@ -43,7 +45,7 @@ class Captured:
     seconds: float
     compatibility: Compatibility = field(default_factory=Compatibility)
     processes: list[CapturedProcess] = field(default_factory=list)
-    inventory: inventory.Inventory = field(default_factory=inventory.Inventory)
+    inventory: Inventory = field(default_factory=Inventory)
     moved: dict[str, int] = field(default_factory=dict)
     """Bytes by phase, of those that move any."""
 
@@ -55,7 +57,7 @@ class Capture:
         self._config = config
         self._criu = criu
         self._store = store
-        self._gpus = cuda.Gpus()
+        self._gpus = cuda.Gpus(huge=config.huge_pages)
 
     async def run(
         self,
@@ -66,6 +68,7 @@ class Capture:
         report: Report,
         *,
         cold_start: float,
+        accepted: Mapping[str, Any] | None = None,
     ) -> Captured:
         """Captures the container for this checkpoint.
 
@@ -78,6 +81,7 @@ class Capture:
             entry: Its place in the journal; it must be kept until the worker is let go.
             report: Told of the progress.
             cold_start: Seconds that the worker took to become ready.
+            accepted: What `acceptance.prepare` found, for the restore.
 
         Raises:
             CaptureError: With the reason.
@@ -92,24 +96,24 @@ class Capture:
             criu_version = await self._criu.version()
             record = await asyncio.to_thread(facts.of_source, criu_version, container, pod, worker)
             tree = facts.tree(worker)
-        expected = _resident(worker)
+            halted = stopped.among(worker)
         writer: ArtifactWriter | None = None
         stack = AsyncExitStack()
         try:
             with phases.phase("gpu") if self._gpus.present else nullcontext():
                 frozen = await stack.enter_async_context(self._gpus.frozen_gpu(worker, partial(thaw, container.init)))
+            expected = _resident(worker)  # With what was on the GPUs.
             writer = await self._take(container, worker, generation, entry, phases, report, expected)
             worker = inspect.worker_tree(container)  # As it was frozen: it may have had other processes before.
             staging = writer.staging
-            held = await asyncio.to_thread(recording.record, worker)
-            (staging / inventory.FILE).write_bytes(inventory.dump_inventory(held))
-            await asyncio.to_thread(affinity.save, container, worker, staging / IMAGES / affinity.FILE)
-            cuda.save(frozen, staging / IMAGES / cuda.FILE)
+            held = await asyncio.to_thread(_save_beside, container, worker, staging, frozen, accepted or {})
+            stopped.save(halted, staging / IMAGES / stopped.FILE)
             await asyncio.to_thread(settle_sockets, staging / IMAGES, keep_inner=self._config.keep_connections)
             report("root file system", expected, expected)
             with phases.phase("rootfs"):
                 deleted = await asyncio.to_thread(rootfs.pack_upper, upper, staging / ROOTFS, mounts)
                 await asyncio.to_thread(rootfs.pack_shm, container, staging / SHM)
+                phases.moved("rootfs", sum(path.stat().st_size for path in (staging / ROOTFS, staging / SHM) if path.exists()))
             report("commit", expected, expected)
             with phases.phase("commit"):
                 await asyncio.to_thread(_add_files, writer)
@@ -118,7 +122,8 @@ class Capture:
                 manifest, digest = await asyncio.to_thread(writer.commit, fields)
             report("verify", expected, expected)
             with phases.phase("verify"):
-                await asyncio.to_thread(self._store.verify, manifest.identity_hash, generation, digest)
+                verified = partial(self._store.verify, manifest.identity_hash, generation, digest)
+                await asyncio.to_thread(verified, _counted(phases, "verify"))
         except BaseException as error:
             thaw(container.init)
             await asyncio.to_thread(self._abandon, checkpoint.hash, generation, writer)
@@ -128,7 +133,9 @@ class Capture:
         finally:
             await stack.aclose()
         summary = phases.summary()
-        return Captured(manifest.model_copy(update={"phases": summary}), digest, round(phases.total, 3), record, tree, held, phases.bytes)
+        return Captured(
+            manifest.model_copy(update={"phases": summary}), digest, round(phases.total, 3), record, tree, held, phases.bytes
+        )
 
     async def _take(
         self,
@@ -204,6 +211,30 @@ def _fields(
         cold_start_seconds=cold_start,
         phases=phases,
     )
+
+
+def _save_beside(
+    container: Container, worker: list[processes.Process], staging: Path, frozen: cuda.Frozen, accepted: Mapping[str, Any]
+) -> Inventory:
+    """What a restore needs that CRIU's images do not hold, and what people will want to know; returns that."""
+    affinity.save(container, worker, staging / IMAGES / affinity.FILE)
+    cuda.save(frozen, staging / IMAGES / cuda.FILE)
+    acceptance.save(accepted, staging / acceptance.FILE)
+    held = recording.record(worker)
+    (staging / INVENTORY).write_bytes(dump_inventory(held))
+    return held
+
+
+def _counted(phases: Phases, name: str) -> Callable[[int, int], None]:
+    """Notes what a phase has read as it goes; it is told bytes done and in all, one call at a time."""
+    before = 0
+
+    def progress(done: int, _: int) -> None:
+        nonlocal before
+        phases.moved(name, done - before)
+        before = done
+
+    return progress
 
 
 def _add_files(writer: ArtifactWriter) -> None:

@@ -9,6 +9,8 @@ from typing import Final
 from chrek_agent import gpus
 from chrek_agent.config import AgentConfig
 from chrek_agent.errors import AgentError
+from chrek_agent.store.where import connect, plain
+from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.api.node import FAIL, WARN, NodeCheck
 
 OLDEST_CRIU: Final = (4, 1)
@@ -39,9 +41,7 @@ def node_checks(config: AgentConfig, criu: str, skew: float | None) -> list[Node
         check_kernel,
         check_privileges,
         lambda: check_cgroups(config.cgroup_root),
-        lambda: check_store(config.base_path),
-        lambda: check_space(config.base_path),
-        lambda: check_sharing(config.base_path),
+        *_store_probes(config),
         lambda: check_state(config.state),
         check_thp,
         check_io_uring,
@@ -49,6 +49,13 @@ def node_checks(config: AgentConfig, criu: str, skew: float | None) -> list[Node
     ]
     found = [_guarded(probe) for probe in probes]
     return found if skew is None else [*found, check_clock(skew)]
+
+
+def _store_probes(config: AgentConfig) -> list[Callable[[], NodeCheck]]:
+    if config.storage:
+        return [lambda: check_remote_store(config.storage)]
+    base = config.base_path
+    return [lambda: check_store(base), lambda: check_space(base), lambda: check_sharing(base)]
 
 
 def _guarded(probe: Callable[[], NodeCheck]) -> NodeCheck:
@@ -114,6 +121,19 @@ def check_store(base: Path) -> NodeCheck:
         fix = "see the volume that is mounted there, its access mode and its quota"
         return NodeCheck(name="store", verdict=FAIL, message=f"{base} cannot be written: {error.strerror or error}", fix=fix)
     return NodeCheck(name="store", message=f"{base} is writable")
+
+
+def check_remote_store(location: str) -> NodeCheck:
+    """Artifacts can be listed, and written: a tiny object is, and is deleted again."""
+    key = f"checks/{os.uname().nodename.lower()}-{os.getpid()}"
+    try:
+        backend = connect(location)
+        backend.put(key, b"x")
+        backend.delete(key)
+        backend.list("tombstones/")
+    except (OSError, ChrekError) as error:
+        return NodeCheck(name="store", verdict=FAIL, message=str(error), fix="see docs/storage.md")
+    return NodeCheck(name="store", message=f"{plain(location)} is writable")
 
 
 def _write(directory: Path) -> None:

@@ -44,8 +44,28 @@ class AgentConfig:
     """`host:port` of metrics and health; empty: none."""
     keep_connections: bool = True
     """TCP connections over loopback between the captured processes go on after a restore; all others end in any case."""
+    huge_pages: bool = False
+    """New memory on this node is put on huge pages while a worker's GPU memory moves to the host, which then takes a third less."""
     namespace: str = ""
     """Empty: all namespaces."""
+
+    storage: str = ""
+    """Where artifacts are kept, as `store.where` reads it; empty: in base_path."""
+
+    cache: Path | None = None
+    """Where this node keeps what its restores have read of the store; None: nowhere."""
+    cache_bytes: int = 0
+    """Bytes that the cache may use."""
+
+    @property
+    def location(self) -> str:
+        """Where artifacts are kept."""
+        return self.storage or str(self.base_path)
+
+    @property
+    def staging(self) -> Path:
+        """Captures under way, for a store that is not on this machine."""
+        return self.state / "staging"
 
     @property
     def journal(self) -> Path:

@@ -19,6 +19,9 @@ from kubectl_chrek.api import names
 WAITING = "waiting"
 CLAIM = "claim"
 OUTCOME = "outcome"
+SOURCE = "source"
+QUIESCE, QUIESCED = "quiesce", "quiesced"
+ACCEPT, ACCEPTED = "accept", "accepted"
 _LIMIT = 64 * 1024
 
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from chrek_agent.errors import ArtifactError
+from chrek_agent.errors import AgentError
 from chrek_agent.store.store import Store
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
@@ -44,7 +44,7 @@ async def delete_artifact(cluster: Cluster, store: Store, body: Mapping[str, Any
     metadata = checkpoint.metadata
     try:
         count = 0 if checkpoint.retained else await asyncio.to_thread(_delete, store, checkpoint)
-    except (ArtifactError, OSError) as error:
+    except (AgentError, OSError) as error:
         LOG.warning("artifacts of checkpoint %s/%s could not be deleted: %s", metadata.namespace, metadata.name, error)
         return
     LOG.info("checkpoint %s/%s: deleted %d artifact(s)", metadata.namespace, metadata.name, count)

@@ -3,7 +3,8 @@
 AgentError              one line for the status, the event and the worker's log
 |- CaptureError         the source goes on as if nothing had happened
 |- RestoreError         the target starts cold
-|  `- IncompatibleError the capture cannot run here; nothing was touched
+|  |- IncompatibleError the capture cannot run here; nothing was touched
+|  `- StoreError        the store does not answer, or refuses; what is in it may be in order
 |- DeadlineError        a phase took longer than it may; as a failure of what it belongs to
 `- ArtifactError        what is stored is not what was captured; never used again
 """
@@ -34,6 +35,12 @@ class IncompatibleError(RestoreError):
     """The capture cannot run here; nothing was touched."""
 
     cause = Cause.INCOMPATIBLE
+
+
+class StoreError(RestoreError):
+    """The store does not answer, or refuses; what is in it may be in order."""
+
+    cause = Cause.STORE
 
 
 class DeadlineError(AgentError):

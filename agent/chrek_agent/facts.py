@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from chrek_agent import gpus, processes, rootfs
 from chrek_agent.container import Container
+from chrek_agent.masking import mask
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import CapturedProcess
 from kubectl_chrek.api.compatibility import Compatibility, Gpu
@@ -32,9 +33,10 @@ def of_node(criu: str) -> Compatibility:
 def of_target(criu: str, container: Container, pod: Mapping[str, Any]) -> Compatibility:
     """What a container on this node offers, its shim still waiting."""
     found, cuda = gpus.node_gpus()
+    words = argv(container.init)
     own = {
         "image_digest": image_digest(pod, container.name),
-        "argv": argv(container.init),
+        "argv": None if words is None else mask(words),
         "env_flags": env_flags(container.init),
         "mounts": mounts(container),
         "memory_bytes": memory_limit(container),

@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from chrek_agent import control, processes
+from chrek_agent import control, processes, stopped
 from chrek_agent.container import Container
+from chrek_agent.cuda.rescue import give_back
 from chrek_agent.ending import end_half_restored
 from chrek_agent.errors import AgentError
 from chrek_agent.thaw import thaw, wake
@@ -134,6 +135,7 @@ def undo(entry: Entry) -> None:
     if processes.is_same(entry.init, entry.init_start):
         if entry.kind == "capture":
             thaw(entry.init)
+            give_back([process for process in processes.namespace_members(entry.init) if process.pid != entry.init])
         else:
             _undo_restore(entry)
     for directory in map(Path, entry.staging):
@@ -146,7 +148,8 @@ def _undo_restore(entry: Entry) -> None:
     container = Container(entry.container, entry.name, entry.init, entry.init_start, ())
     with contextlib.suppress(AgentError):
         if (control.read(container, control.OUTCOME) or {}).get("result") == "restored":
-            wake(entry.init)
+            noted = [path for directory in map(Path, entry.staging) for path in directory.glob(f"*/*/{stopped.FILE}")]
+            wake(entry.init, frozenset[int]().union(*map(stopped.load, noted)))
             return
     end_half_restored(container)
     with contextlib.suppress(AgentError, OSError):

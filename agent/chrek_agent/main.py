@@ -34,6 +34,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--context", help="context in the kubeconfig")
     parser.add_argument("--namespace", default="", help="serve one namespace only")
     parser.add_argument("--base-path", type=Path, default=Path(names.BASE_PATH), help="where artifacts are kept")
+    parser.add_argument("--storage", default="", help="where artifacts are kept instead: s3://bucket/prefix, oci://host/repository")
+    parser.add_argument("--cache-dir", type=Path, help="where this node keeps what its restores have read of the store")
+    parser.add_argument("--cache-bytes", type=parse_bytes, default=0, metavar="SIZE", help="how much of it, such as 100Gi")
     parser.add_argument("--listen", default=os.environ.get("CHREK_LISTEN", ""), help="host:port of metrics and health")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--restore-seconds", type=float, default=900.0, help="after which a pod starts cold")
@@ -41,6 +44,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--retry-seconds", type=float, default=3600.0, help="how long a failed artifact is not tried again")
     add_node_arguments(parser)
     return parser.parse_args(argv)
+
+
+def parse_bytes(word: str) -> int:
+    """A size as Kubernetes writes it: 1073741824, 500Mi, 100Gi, 1Ti. Raises ValueError."""
+    number, unit = (word[:-2], word[-2:]) if word.endswith("i") else (word, "")
+    return int(number) << {"": 0, "Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40}.get(unit, -1)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,6 +77,9 @@ async def _run(args: argparse.Namespace) -> int:
     config = AgentConfig(
         node=args.node,
         base_path=args.base_path,
+        storage=args.storage,
+        cache=args.cache_dir,
+        cache_bytes=args.cache_bytes,
         state=args.state,
         criu_root=args.criu_root,
         cgroup_root=args.cgroup_root,
@@ -77,14 +89,14 @@ async def _run(args: argparse.Namespace) -> int:
         early_seconds=args.early_seconds,
         retry_seconds=args.retry_seconds,
     )
-    for path in (config.journal, config.work, config.base_path):
+    for path in (config.journal, config.work, *(() if config.storage else (config.base_path,))):
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     version = await Criu(config.criu_root).version()
     prune(config.work)
     recover(config.journal)
     with _guardian(config.journal):
         async with Cluster.connect(kubeconfig=args.kubeconfig, context=args.context) as cluster:
-            LOG.info("agent of node %s: CRIU %s, artifacts in %s", config.node, version, config.base_path)
+            LOG.info("agent of node %s: CRIU %s, artifacts in %s", config.node, version, config.location)
             work = asyncio.create_task(Agent(config, cluster).run())
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,7 +15,8 @@ from chrek_agent.config import AgentConfig
 from chrek_agent.criu.runner import Criu
 from chrek_agent.errors import AgentError
 from chrek_agent.instruments import Instruments
-from chrek_agent.storage import Measured, measure, shares, store_status
+from chrek_agent.storage import Measured, cache_status, copies, measure, shares, store_status
+from chrek_agent.store.cached import PieceCache
 from chrek_agent.store.usage import Usage
 from chrek_agent.times import timestamp
 from kubectl_chrek import __version__
@@ -36,11 +37,21 @@ Body = Mapping[str, Any]
 class NodeWriter:
     """Keeps the ChrekNode of one node."""
 
-    def __init__(self, config: AgentConfig, cluster: Cluster, criu: Criu, store: Measured, instruments: Instruments) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        cluster: Cluster,
+        criu: Criu,
+        store: Measured,
+        instruments: Instruments,
+        *,
+        cache: PieceCache | None = None,
+    ) -> None:
         self._config = config
         self._cluster = cluster
         self._criu = criu
         self._store = store
+        self._cache = cache
         self._operations = instruments.operations
         self._metrics = instruments.metrics
         self._started = timestamp(datetime.now(UTC))
@@ -96,15 +107,21 @@ class NodeWriter:
             asyncio.to_thread(measure, self._store),
         )
         if usage is not None:
-            await self._tell_shares(usage)
-        store = await asyncio.to_thread(store_status, self._config.base_path, usage)
-        return {"platform": _plain(platform), "checks": [_plain(check) for check in checks], "store": store}
+            await self._tell_checkpoints(usage)
+        store = await asyncio.to_thread(store_status, self._config.location, usage)
+        looked = {"platform": _plain(platform), "checks": [_plain(check) for check in checks], "store": store}
+        return looked if self._cache is None else looked | {"cache": cache_status(self._cache, usage)}
 
-    async def _tell_shares(self, usage: Usage) -> None:
-        """Brings `status.artifact.uniqueBytes` up to date; one that changes meanwhile is left to the next time."""
-        for body, unique in shares(await self._cluster.list(CHECKPOINTS, self._config.namespace), usage, self._config.node):
+    async def _tell_checkpoints(self, usage: Usage) -> None:
+        """Brings `status.artifact.uniqueBytes` and `status.caches` up to date; what changes meanwhile is left to the next time."""
+        bodies = await self._cluster.list(CHECKPOINTS, self._config.namespace)
+        node = self._config.node
+        found: list[tuple[Body, Body]] = []
+        found += [(body, {"artifact": {"uniqueBytes": unique}}) for body, unique in shares(bodies, usage, node)]
+        found += [(body, {"caches": held}) for body, held in copies(bodies, usage, node, datetime.now(UTC))]
+        for body, status in found:
             metadata = body["metadata"]
-            patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": {"artifact": {"uniqueBytes": unique}}}
+            patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
             with suppress(ConflictError, NotFoundError):
                 await self._cluster.patch(CHECKPOINTS, metadata["name"], patch, metadata["namespace"], subresource="status")
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from chrek_agent.capture import Captured
+from chrek_agent.inventory import summarise
 from chrek_agent.times import timestamp
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import read_checkpoint
@@ -17,6 +18,7 @@ from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS, PODS, Resource
 
 LOG: Final = logging.getLogger(__name__)
 MESSAGE_LIMIT: Final = 1000
+PROCESSES_LIMIT: Final = 64
 
 
 def artifact_status(captured: Captured, node: str, now: datetime) -> dict[str, Any]:
@@ -34,8 +36,10 @@ def artifact_status(captured: Captured, node: str, now: datetime) -> dict[str, A
         "coldStartSeconds": manifest.cold_start_seconds,
         "captureSeconds": captured.seconds,
         "phases": manifest.phases,
+        "phaseBytes": captured.moved,
         "compatibility": captured.compatibility.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "processes": [process.model_dump(mode="json", by_alias=True) for process in captured.processes],
+        "processes": [process.model_dump(mode="json", by_alias=True) for process in captured.processes[:PROCESSES_LIMIT]],
+        "inventory": summarise(captured.inventory),
     }
     return {"artifact": artifact, "progress": None, "failure": None}
 
@@ -43,7 +47,8 @@ def artifact_status(captured: Captured, node: str, now: datetime) -> dict[str, A
 def outcome_status(status: Mapping[str, Any], outcome: Mapping[str, Any], pod: str, node: str, now: datetime) -> dict[str, Any]:
     """`status` after one more pod has been restored or has started cold."""
     counter = "restores" if outcome["result"] == "restored" else "coldStarts"
-    last = {"cause": "", "pod": pod, "node": node, "at": timestamp(now), **outcome}
+    # What an earlier outcome had and this one has not is taken away.
+    last = {"cause": "", "phases": None, "phaseBytes": None, "pod": pod, "node": node, "at": timestamp(now), **outcome}
     counted: dict[str, Any] = {"lastRestore": last, counter: int(status.get(counter) or 0) + 1}
     if last["cause"]:
         causes = status.get("coldStartsByCause") or {}
@@ -65,9 +70,9 @@ class Reporter:
         self._cluster = cluster
         self._node = node
 
-    async def artifact(self, namespace: str, name: str, captured: Captured) -> None:
-        """Publishes a verified artifact. Raises what the API server says: unpublished, it is of no use."""
-        await self._status(namespace, name, artifact_status(captured, self._node, datetime.now(UTC)))
+    async def artifact(self, namespace: str, name: str, captured: Captured, at: datetime | None = None) -> None:
+        """Publishes a verified artifact, captured now or `at` a time. Raises what the API server says: it is of no use then."""
+        await self._status(namespace, name, artifact_status(captured, self._node, at or datetime.now(UTC)))
 
     async def failure(self, namespace: str, name: str, reason: str) -> None:
         """Says why a capture failed."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chrek_agent import affinity, control, inspect, processes, rootfs
+from chrek_agent import acceptance, affinity, control, inspect, processes, rootfs, stopped
 from chrek_agent.capture import seconds_since_start
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import Container
@@ -57,7 +57,9 @@ class Restore:
         with found:
             return Compatibility.model_validate(found.manifest.compatibility)
 
-    async def run(self, name: str, identity_hash: str, artifact: Artifact, container: Container, marker: str) -> Restored:
+    async def run(
+        self, name: str, identity_hash: str, artifact: Artifact, container: Container, marker: str, *, check: bool = True
+    ) -> Restored:
         """Restores the artifact into a container whose shim waits.
 
         Either the worker runs and the outcome says so, or nothing of it is left and the outcome is still open.
@@ -68,6 +70,7 @@ class Restore:
             artifact: From its status.
             container: Where to.
             marker: File that tells a Dynamo worker that it was restored.
+            check: Whether it must answer as it did before its capture.
 
         Raises:
             ArtifactError: What is stored is not what was captured.
@@ -88,6 +91,9 @@ class Restore:
                     shutil.rmtree(work, ignore_errors=True)
                     work.mkdir(parents=True, mode=0o700)
                     worker = await self._run(found, container, marker, skeleton, entry, phases)
+                    await self._accept(container, skeleton, worker, phases, check=check)
+                    entry.step("wake")
+                    wake(container.init, stopped.load(skeleton / IMAGES / stopped.FILE))
                 except BaseException as error:
                     end_half_restored(container)
                     if isinstance(error, OSError):
@@ -101,7 +107,7 @@ class Restore:
     async def _run(
         self, found: stored.Artifact, container: Container, marker: str, skeleton: Path, entry: Record, phases: Phases
     ) -> processes.Process:
-        """Restores it, and decides the outcome; returns the worker."""
+        """Restores it, stopped; returns the worker."""
         manifest = found.manifest
         entry.step("skeleton")
         with phases.phase("skeleton"):
@@ -130,11 +136,19 @@ class Restore:
         with phases.phase("resume"):
             worker = _check_tree(container, manifest)
             affinity.put_back(container, skeleton / IMAGES / affinity.FILE)
-            if not control.decide(container, {"result": "restored", "pid": worker.inner}):
-                raise RestoreError("the shim's deadline passed first")
-            entry.step("wake")
-            wake(container.init)
         return worker
+
+    async def _accept(
+        self, container: Container, skeleton: Path, worker: processes.Process, phases: Phases, *, check: bool
+    ) -> None:
+        """Decides the outcome: of a worker that has something to show, once it has shown it, and runs already."""
+        record = acceptance.load(skeleton / acceptance.FILE)
+        if record:
+            with phases.phase("accept"):
+                wake(container.init, stopped.load(skeleton / IMAGES / stopped.FILE))
+                await acceptance.accept(container, record, check=check)
+        if not control.decide(container, {"result": "restored", "pid": worker.inner}):
+            raise RestoreError("the shim's deadline passed first")
 
 
 def _materialise(found: stored.Artifact, skeleton: Path) -> None:

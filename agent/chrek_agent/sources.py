@@ -8,18 +8,19 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chrek_agent import control
-from chrek_agent.capture import Capture, Captured, seconds_since_start
+from chrek_agent import acceptance, control
+from chrek_agent.capture import Capture, Captured, Report, seconds_since_start
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import Container, find_container
 from chrek_agent.errors import AgentError
 from chrek_agent.instruments import Instruments
-from chrek_agent.journal import record
+from chrek_agent.journal import Record, record
 from chrek_agent.lease import hold
 from chrek_agent.logs import FIELDS, prune
 from chrek_agent.operations import Operation
 from chrek_agent.report import Reporter
 from chrek_agent.store.store import Store
+from chrek_agent.store.where import plain
 from chrek_agent.thaw import thaw
 from chrek_agent.times import timestamp
 from chrek_agent.wanted import while_wanted
@@ -95,7 +96,7 @@ class Sources:
         sender = asyncio.create_task(progress.send())
         with record(self._config.journal, "capture", container) as entry:
             try:
-                work = self._capture.run(pod, checkpoint, container, entry, progress.report, cold_start=cold_start)
+                work = self._capture_prepared(pod, checkpoint, container, entry, progress.report, cold_start)
                 captured = await while_wanted(self._cluster, checkpoint, work)
             finally:
                 sender.cancel()
@@ -109,6 +110,14 @@ class Sources:
             except BaseException:
                 thaw(container.init)  # Before the entry goes, which would have done it for us.
                 raise
+
+    async def _capture_prepared(
+        self, pod: Mapping[str, Any], checkpoint: Checkpoint, container: Container, entry: Record, report: Report, cold_start: float
+    ) -> Captured:
+        """Captures the worker once it has been made small and still, with what it must answer after a restore."""
+        report("quiesce", 0, 0)
+        accepted = await acceptance.prepare(container, pod, checkpoint.identity.framework)
+        return await self._capture.run(pod, checkpoint, container, entry, report, cold_start=cold_start, accepted=accepted)
 
     async def _publish(self, checkpoint: Checkpoint, captured: Captured) -> None:
         """Makes the artifact known and waits for Ready; one that cannot be published, or that another replaces, is deleted."""
@@ -156,7 +165,7 @@ class Sources:
         identity_hash = checkpoint.hash
         content = {
             "checkpoint_id": identity_hash,
-            "checkpoint_path": f"{names.location(str(self._config.base_path), identity_hash)}/{generation}".rstrip("/"),
+            "checkpoint_path": f"{names.location(plain(self._config.location), identity_hash)}/{generation}".rstrip("/"),
             "timestamp": timestamp(datetime.now(UTC)),
             "success": not error,
             "error": error,

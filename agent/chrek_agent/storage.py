@@ -1,12 +1,16 @@
-"""The store in a ChrekNode's status: its file system's room, and what artifacts take of it."""
+"""The store in a ChrekNode's status: its room, and what artifacts take of it."""
 
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from chrek_agent.store.cached import PieceCache
 from chrek_agent.store.usage import Usage
+from chrek_agent.store.where import kind, parse_place, plain
+from chrek_agent.times import timestamp
 from kubectl_chrek.api.errors import ChrekError
 
 
@@ -17,13 +21,15 @@ class Measured(Protocol):
         """Who uses how much."""
 
 
-def store_status(base: Path, usage: Usage | None) -> dict[str, Any]:
-    """`status.store`; what is not known is None."""
-    status: dict[str, Any] = {"type": "directory", "location": str(base)}
+def store_status(location: str | Path, usage: Usage | None) -> dict[str, Any]:
+    """`status.store`; what is not known is None, as the room of a bucket never is."""
+    place = parse_place(str(location))
+    status: dict[str, Any] = {"type": kind(str(location)), "location": plain(str(location))}
     status |= {"totalBytes": None, "freeBytes": None, "logicalBytes": None, "storedBytes": None, "reclaimableBytes": None}
-    with suppress(OSError):
-        room = shutil.disk_usage(base)
-        status |= {"totalBytes": room.total, "freeBytes": room.free}
+    if isinstance(place, Path):
+        with suppress(OSError):
+            room = shutil.disk_usage(place)
+            status |= {"totalBytes": room.total, "freeBytes": room.free}
     if usage is not None:
         status |= {
             "logicalBytes": usage.logical,
@@ -32,6 +38,29 @@ def store_status(base: Path, usage: Usage | None) -> dict[str, Any]:
             "artifacts": len(usage.artifacts),
         }
     return status
+
+
+def cache_status(cache: PieceCache, usage: Usage | None) -> dict[str, Any]:
+    """`status.cache`; `hashes` are those of which the cache has at least half."""
+    found = () if usage is None else usage.artifacts
+    hashes = sorted({artifact.identity_hash for artifact in found if 2 * artifact.cached >= artifact.stored > 0})
+    return {"bytes": cache.size, "quotaBytes": cache.quota, "hashes": hashes}
+
+
+def copies(
+    checkpoints: Iterable[Mapping[str, Any]], usage: Usage, node: str, now: datetime
+) -> list[tuple[Mapping[str, Any], list[Any]]]:
+    """Checkpoints whose `status.caches` says something else of this node than is so: with what it should say of all nodes."""
+    cached = {found.generation: found.cached for found in usage.artifacts}
+    changed = []
+    for body in checkpoints:
+        status = body.get("status") or {}
+        held = cached.get((status.get("artifact") or {}).get("generation", ""), 0)
+        said = status.get("caches") or []
+        if held != sum(copy.get("bytes", 0) for copy in said if copy["node"] == node):
+            own = [{"node": node, "bytes": held, "at": timestamp(now)}] if held else []
+            changed.append((body, [copy for copy in said if copy["node"] != node] + own))
+    return changed
 
 
 def measure(store: Measured) -> Usage | None:

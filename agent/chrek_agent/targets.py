@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from chrek_agent import control, processes
+from chrek_agent import acceptance, control, processes
 from chrek_agent.attempts import Attempts
 from chrek_agent.capture import seconds_since_start
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import Container, find_container
-from chrek_agent.errors import AgentError, ArtifactError, DeadlineError, IncompatibleError, RestoreError
+from chrek_agent.errors import AgentError, ArtifactError, DeadlineError, IncompatibleError, RestoreError, StoreError
 from chrek_agent.gate import Gate
 from chrek_agent.instruments import Instruments
 from chrek_agent.logs import FIELDS, prune
@@ -91,12 +91,14 @@ class Targets:
                 operation.report("compatibility")
                 await self._gate.check(await self._restore.record(checkpoint.hash, artifact), container, pod)
                 operation.report("restore", 0, artifact.bytes)
-                return await self._restore.run(metadata.name, checkpoint.hash, artifact, container, marker)
+                return await self._restore.run(
+                    metadata.name, checkpoint.hash, artifact, container, marker, check=acceptance.is_on(pod)
+                )
         except ArtifactError as error:
             await self._reporter.lost(metadata.namespace, metadata.name, artifact.generation, str(error))
             raise
-        except IncompatibleError:
-            raise  # Another pod may be compatible.
+        except (IncompatibleError, StoreError):
+            raise  # Another pod may be compatible, and the store may answer again.
         except AgentError as error:
             if container.running():
                 self._attempts.note(artifact.generation, str(error))
@@ -127,7 +129,7 @@ class Targets:
         fields |= {"checkpoint": name, "bytes": artifact.bytes}
         text = "pod %s/%s restored from %s in %.2f s"
         LOG.info(text, metadata["namespace"], metadata["name"], name, restored.seconds, extra={FIELDS: fields})
-        outcome = {"result": "restored", "reason": "", "seconds": restored.seconds, "phases": phases}
+        outcome = {"result": "restored", "reason": "", "seconds": restored.seconds, "phases": phases, "phaseBytes": restored.moved}
         message = f"restored from checkpoint {name} in {restored.seconds:.2f} s"
         await self._report(pod, name, outcome, names.Reason.RESTORE_SUCCEEDED, message, warning=False)
 

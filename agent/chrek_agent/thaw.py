@@ -9,7 +9,7 @@ import ctypes
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -32,13 +32,17 @@ def thaw(init: int) -> None:
         processes.send(process.pid, signal.SIGCONT)
 
 
-def wake(init: int) -> None:
-    """Lets a restored worker run; connections that have ended are seen to have ended."""
+def wake(init: int, stopped: Collection[int] = ()) -> None:
+    """Lets a restored worker run, but for what was `stopped` (PIDs in the container) when it was captured.
+
+    Connections that have ended are seen to have ended.
+    """
     members = [process for process in processes.namespace_members(init) if process.pid != init]
     for process in members:
         _each_tcp_socket(process.pid, _shut_closed)
     for process in members:
-        processes.send(process.pid, signal.SIGCONT)
+        if process.inner not in stopped:
+            processes.send(process.pid, signal.SIGCONT)
 
 
 def _leave_repair(end: socket.socket) -> None:

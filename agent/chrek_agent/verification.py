@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
-from chrek_agent.errors import ArtifactError
+from chrek_agent.errors import ArtifactError, StoreError
 from chrek_agent.metrics import Metrics
 from chrek_agent.report import Reporter
 from chrek_agent.times import timestamp
@@ -86,6 +86,8 @@ class Verifier:
             await asyncio.to_thread(self._store.verify, checkpoint.hash, artifact.generation, artifact.digest, answer.progress)
         except ArtifactError as error:
             return CORRUPT, str(error)
+        except StoreError as error:
+            return FAILED, str(error)
         except OSError as error:
             return FAILED, f"the store cannot be read: {error.strerror or error}"
         finally:

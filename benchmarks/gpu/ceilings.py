@@ -88,7 +88,7 @@ def processor() -> dict[str, float]:
 
 def memory(gib: int) -> dict[str, float]:
     """Has memory made present, which a virtual machine may have to fetch from its host; GiB a second."""
-    return {"first_touch": _touch(gib), "second_touch": _touch(gib), "huge_touch": _touch(gib, huge=True)}
+    return {name: _touch(gib, huge=name != "small") for name in ("first_huge", "huge", "huge_again", "small")}
 
 
 def _touch(gib: int, *, huge: bool = False) -> float:

@@ -48,7 +48,13 @@ class Box:
 
     def said_after(self, moment: float, seconds: float) -> dict[str, Any]:
         """What the worker says first after that moment of the wall clock: its monotonic one goes on from the capture."""
-        return until(lambda: found if (found := self.state()) and found["at"] > moment else None, seconds, self.log)
+
+        def said() -> dict[str, Any] | None:
+            assert self.container.running(), f"the container has ended: {self.log.read_text(errors='replace')[-2000:]}"
+            found = self.state()
+            return found if found and found["at"] > moment else None
+
+        return until(said, seconds, self.log)
 
 
 def until(condition: Callable[[], Any], seconds: float, log: Path) -> Any:

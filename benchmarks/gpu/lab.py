@@ -38,12 +38,17 @@ class Lab:
 
     base: Path
     criu_root: Path
+    huge_pages: bool = False
     driver: Bindings = field(default_factory=Bindings)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
         self.config = AgentConfig(
-            node="bench", base_path=self.base / "store", state=self.base / "agent", criu_root=self.criu_root, attempt_seconds=LIMIT
+            node="bench",
+            base_path=self.base / "store",
+            state=self.base / "agent",
+            criu_root=self.criu_root,
+            huge_pages=self.huge_pages,
         )
         for path in (self.config.journal, self.config.work, self.config.base_path):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -52,6 +57,10 @@ class Lab:
     @property
     def store(self) -> Store:
         return Store.at(self.config.base_path)
+
+    def like(self, name: str, *, huge_pages: bool) -> "Lab":
+        """One with a store of its own."""
+        return Lab(self.base / name, self.criu_root, huge_pages=huge_pages)
 
     def fresh(self, name: str) -> Path:
         path = self.base / f"{name}-{next(self._numbers)}"

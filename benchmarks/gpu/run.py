@@ -6,6 +6,7 @@ numbers alone. Everything lies in a tmpfs, which stands for a warm page cache, b
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import signal
@@ -22,17 +23,18 @@ import ceilings
 from lab import Lab, Row
 
 Note = Callable[[str, Any], None]
+PIPE_LIMIT = Path("/proc/sys/fs/pipe-max-size")
 
 
 def part_ceilings(_: Lab, note: Note) -> None:
     note("facts", ceilings.facts())
-    note("memory", ceilings.memory(32))
+    note("memory", ceilings.memory(16))
     note("processor", ceilings.processor())
     note("copies", ceilings.copies())
 
 
-def part_worker(lab: Lab, note: Note, kind: str, size: str, gib: float, *, plain: int, ours: int, again: bool = False) -> None:
-    """One worker, captured and restored both ways; `again`: a second time, and another process with the same weights."""
+def part_worker(lab: Lab, note: Note, kind: str, size: str, gib: float, *, plain: int, ours: int, more: bool = False) -> None:
+    """One worker, captured and restored both ways. `more`: captured again, with huge pages, and as another process like it."""
     words = (kind, size, "7")
     images = lab.fresh("plain")
     with lab.worker(*words) as (box, cold):
@@ -41,18 +43,21 @@ def part_worker(lab: Lab, note: Note, kind: str, size: str, gib: float, *, plain
             ceilings.present(gib * 2.2)
             plainly = lab.plain_capture(box, images)
             note("plain_capture", plainly)
-        if ours:
-            captured, row = _capture(lab, note, "capture", box, gib)
-        if again:
+        captured, row = _capture(lab, note, "capture", box, gib)
+        if more:
             _capture(lab, note, "capture_again", box, gib)
-    for _ in range(plain):
-        ceilings.present(gib * 1.1)
-        note("plain_restore", lab.plain_restore(images, plainly, *words))
+            other = lab.like("huge", huge_pages=True)
+            _capture(other, note, "capture_huge_pages", box, gib)
+            shutil.rmtree(other.base)
+    for number in range(max(plain, ours)):
+        if number < plain:
+            ceilings.present(gib * 1.1)
+            note("plain_restore", lab.plain_restore(images, plainly, *words))
+        if number < ours:
+            ceilings.present(gib * 1.1)
+            note("restore", lab.restore(captured, row["state"], *words))
     shutil.rmtree(images, ignore_errors=True)
-    for _ in range(ours):
-        ceilings.present(gib * 1.1)
-        note("restore", lab.restore(captured, row["state"], *words))
-    if again:
+    if more:
         with lab.worker(*words) as (box, _):
             _capture(lab, note, "capture_of_another", box, gib)
 
@@ -83,12 +88,11 @@ def part_disk(lab: Lab, note: Note, gib: int) -> None:
 
 PARTS: dict[str, tuple[float, Callable[[Lab, Note], None]]] = {
     "ceilings": (60, part_ceilings),
-    "smoke": (100, lambda lab, note: part_worker(lab, note, "weights", "2", 3, plain=1, ours=1, again=True)),
-    "llama-1b": (80, lambda lab, note: part_worker(lab, note, "llama", "1b", 4, plain=0, ours=1)),
-    "weights-4": (80, lambda lab, note: part_worker(lab, note, "weights", "4", 5, plain=2, ours=2)),
-    "weights-16": (240, lambda lab, note: part_worker(lab, note, "weights", "16", 17.5, plain=2, ours=3, again=True)),
-    "llama-8b": (120, lambda lab, note: part_worker(lab, note, "llama", "8b", 17, plain=1, ours=2)),
-    "weights-48": (240, lambda lab, note: part_worker(lab, note, "weights", "48", 49.5, plain=0, ours=2)),
+    "smoke": (60, lambda lab, note: part_worker(lab, note, "weights", "1", 2, plain=1, ours=1)),
+    "weights-4": (90, lambda lab, note: part_worker(lab, note, "weights", "4", 5, plain=3, ours=3)),
+    "weights-16": (300, lambda lab, note: part_worker(lab, note, "weights", "16", 17.5, plain=3, ours=5, more=True)),
+    "llama-8b": (160, lambda lab, note: part_worker(lab, note, "llama", "8b", 17, plain=1, ours=3)),
+    "weights-32": (220, lambda lab, note: part_worker(lab, note, "weights", "32", 33.5, plain=1, ours=2)),
     "disk-8": (120, lambda lab, note: part_disk(lab, note, 8)),
 }
 """Name -> seconds that it may take, and what it does."""
@@ -104,17 +108,17 @@ def run_part(name: str, base: Path, criu_root: Path, out: Path) -> None:
         shown = json.dumps(value, default=str)
         print(f"{name} {key}: {shown[:700]}", flush=True)
 
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("chrek_agent").setLevel(logging.DEBUG)
     base.mkdir(parents=True)
     try:
         PARTS[name][1](Lab(base, criu_root), note)
     except BaseException:
         note("error", traceback.format_exc()[-3000:])
-        logs = [path for pattern in ("dump.log", "restore.log") for path in base.rglob(pattern)]
-        for path in sorted(logs, key=lambda path: path.stat().st_mtime)[-2:]:
+        logs = [path for pattern in ("dump.log", "restore.log", "log") for path in base.rglob(pattern)]
+        for path in sorted(logs, key=lambda path: path.stat().st_mtime)[-3:]:
             note(path.name, path.read_text(errors="replace")[-4000:])
         raise
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
 
 
 def run_all(options: argparse.Namespace) -> dict[str, Any]:
@@ -130,6 +134,8 @@ def run_all(options: argparse.Namespace) -> dict[str, Any]:
         status = _timed([sys.executable, __file__, *words], limit) if limit > 20 else "no time was left"
         found = json.loads(notes.read_text()) if notes.exists() else {}
         notes.unlink(missing_ok=True)
+        if status != "done":
+            found["logs"] = [log.read_text(errors="replace")[-2000:] for log in base.glob("*/log")]
         whole["parts"][name] = found | {"status": status, "seconds": round(time.monotonic() - begin, 1)}
         options.out.write_text(json.dumps(whole, indent=1) + "\n")
         shutil.rmtree(base, ignore_errors=True)
@@ -150,7 +156,7 @@ def _timed(words: list[str], seconds: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--parts", default="ceilings,weights-4,weights-16,llama-8b,weights-48,disk-8")
+    parser.add_argument("--parts", default="ceilings,weights-4,weights-16,llama-8b")
     parser.add_argument("--seconds", type=float, default=560, help="for all parts together")
     parser.add_argument("--criu-root", type=Path, default=Path("/opt/chrek/criu"))
     parser.add_argument("--memory", type=Path, default=Path("/run/chrek-bench"), help="where a tmpfs is mounted for the run")
@@ -162,9 +168,13 @@ def main() -> None:
         return
     options.memory.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=110g", "tmpfs", str(options.memory)], check=True)
+    before = PIPE_LIMIT.read_text()
+    # CRIU keeps memory in pipes; without CAP_SYS_RESOURCE it may not have as many as it needs unless they may be long.
+    PIPE_LIMIT.write_text(str(16 << 20))
     try:
         run_all(options)
     finally:
+        PIPE_LIMIT.write_text(before)
         subprocess.run(["umount", "-l", str(options.memory)], check=False)
 
 

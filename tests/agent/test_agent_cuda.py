@@ -11,6 +11,7 @@ from chrek_agent.cuda import frozen as module
 from chrek_agent.cuda.detection import gpu_processes
 from chrek_agent.cuda.driver import Bindings, CudaError
 from chrek_agent.cuda.frozen import FILE, NOTHING, Frozen, Gpus, load, save
+from chrek_agent.cuda.hugepages import huge_pages
 from chrek_agent.cuda.sequence import device_map, freeze, thaw, unfreeze
 from chrek_agent.errors import ArtifactError, RestoreError
 from chrek_agent.processes import Process
@@ -212,3 +213,25 @@ def test_uuids_are_spelled_as_nvidia_smi_does(monkeypatch):
         monkeypatch, cuDeviceGetCount=lambda: (0, 1), cuDeviceGet=lambda index: (0, index), cuDeviceGetUuid=lambda _: (0, uuid)
     )
     assert driver.gpus() == ["GPU-00010203-0405-0607-0809-0a0b0c0d0e0f"]
+
+
+def test_huge_pages_are_used_for_a_while_and_then_as_before(tmp_path):
+    switch = tmp_path / "enabled"
+    switch.write_text("always [madvise] never\n")
+    with huge_pages(switch):
+        assert switch.read_text() == "always"
+    assert switch.read_text() == "madvise"
+
+
+@pytest.mark.parametrize("said", ["[always] madvise never", "always madvise [never]"])
+def test_a_node_that_has_decided_on_huge_pages_is_left_alone(tmp_path, said):
+    switch = tmp_path / "enabled"
+    switch.write_text(said)
+    with huge_pages(switch):
+        assert switch.read_text() == said
+    assert switch.read_text() == said
+
+
+def test_a_node_without_huge_pages_is_no_obstacle(tmp_path):
+    with huge_pages(tmp_path / "enabled"):
+        assert not (tmp_path / "enabled").exists()

@@ -85,7 +85,7 @@ class FakeRestore:
     async def record(self, *arguments):
         return Compatibility()
 
-    async def run(self, *arguments):
+    async def run(self, *arguments, check):
         self.calls.append(arguments)
         if self.error is not None:
             raise self.error
@@ -132,7 +132,14 @@ async def test_a_restore_is_reported_to_pod_and_checkpoint(world):
     assert (status["restores"], status["lastRestore"]["result"], status["lastRestore"]["pod"]) == (1, "restored", "p")
     annotation = next(patch for plural, _, patch, _, _ in world.cluster.patches if plural == "pods")["metadata"]["annotations"]
     startup = json.loads(annotation["nvidia.com/chrek-startup"])
-    assert startup == {"checkpoint": "cp", "result": "restored", "reason": "", "seconds": 1.5, "phases": {"criu": 1.0}}
+    assert startup == {
+        "checkpoint": "cp",
+        "result": "restored",
+        "reason": "",
+        "seconds": 1.5,
+        "phases": {"criu": 1.0},
+        "phaseBytes": {},
+    }
     assert world.cluster.created[0]["reason"] == "RestoreSucceeded"
 
 
@@ -244,8 +251,20 @@ def test_the_shape_of_an_artifact():
             "coldStartSeconds": 12.5,
             "captureSeconds": 2.5,
             "phases": {"dump": 1.0},
+            "phaseBytes": {},
             "compatibility": {},
             "processes": [],
+            "inventory": {
+                "processCount": 0,
+                "resident": {},
+                "mapped": {},
+                "openFiles": {},
+                "processes": [],
+                "sockets": [],
+                "variables": [],
+                "files": [],
+                "omitted": {},
+            },
         },
         "progress": None,
         "failure": None,
@@ -258,7 +277,7 @@ def test_the_shape_of_an_outcome():
     assert outcome_status(status, outcome, "p", "n", NOW) == {
         "coldStarts": 3,
         "coldStartsByCause": {"Incompatible": 2},
-        "lastRestore": {"pod": "p", "node": "n", "at": "2026-01-29T10:05:00Z", **outcome},
+        "lastRestore": {"phases": None, "phaseBytes": None, "pod": "p", "node": "n", "at": "2026-01-29T10:05:00Z", **outcome},
     }
 
 

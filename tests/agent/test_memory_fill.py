@@ -18,7 +18,9 @@ from chrek_agent.criu.images import MM_MAGIC, write_image
 from chrek_agent.criu.pagemap import LAZY, PAGE, PRESENT, Entry, Pagemap, read_pagemap, write_pagemap
 from chrek_agent.criu.wire import BYTES, VARINT, Field, encode
 from chrek_agent.errors import ArtifactError, CaptureError
+from chrek_agent.memory import crew as crew_module
 from chrek_agent.memory.access import ProcessMemory
+from chrek_agent.memory.crew import Crew, start_crew
 from chrek_agent.memory.fill import FillError, fill
 from chrek_agent.memory.harvest import harvest
 from chrek_agent.memory.packs import PackReader
@@ -141,9 +143,7 @@ def artifact(store, images, spawn):
 def test_memory_goes_from_one_process_to_another_whatever_protects_it(artifact, images, spawn):
     target = spawn()
     done = fill(artifact, images, [target])
-    expected = list(contents())
-    expected[3] = bytes(3 * PAGE)  # It is in the images, which only CRIU restores.
-    assert peek(target) == expected
+    assert peek(target) == expected()
     assert done.length == (1200 + 70 + 300 + 640) * PAGE
     assert 0 < done.forced < done.written < done.length
 
@@ -283,3 +283,80 @@ async def test_work_in_a_thread_is_stopped_when_we_are_cancelled():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+
+
+def crewed(artifact, images, target, *, stop=None):
+    with Crew(artifact, 2) as crew:
+        return fill(artifact, images, [target], crew=crew, stop=stop)
+
+
+def expected():
+    pieces = list(contents())
+    pieces[3] = bytes(3 * PAGE)  # It is in the images, which only CRIU restores.
+    return pieces
+
+
+def test_a_crew_fills_memory_alike(artifact, images, spawn):
+    alone, helped = spawn(), spawn()
+    done = fill(artifact, images, [alone])
+    found = crewed(artifact, images, helped)
+    assert peek(helped) == peek(alone) == expected()
+    assert (found.length, found.written, found.forced) == (done.length, done.written, done.forced)
+
+
+def test_a_chunk_that_has_changed_is_written_by_no_crew(artifact, images, spawn):
+    spoil(artifact, 0)
+    target = spawn()
+    with pytest.raises(ArtifactError, match="has changed"):
+        crewed(artifact, images, target)
+    assert peek(target)[0][:CHUNK] == bytes(CHUNK)
+
+
+def test_what_a_dead_filler_leaves_is_done_by_the_agent(artifact, images, spawn):
+    target = spawn()
+    with Crew(artifact, 2) as crew:
+        for filler in crew.fillers:
+            filler.kill()
+            filler.wait()
+        fill(artifact, images, [target], crew=crew)
+    assert peek(target) == expected()
+
+
+def test_a_crew_writes_to_no_process_that_is_gone(artifact, images, spawn):
+    target = spawn()
+    os.kill(target.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, target.pid, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(FillError):
+        crewed(artifact, images, target)
+
+
+def test_a_crew_leaves_compressed_chunks_to_the_agent(images, spawn, tmp_path):
+    source, target = spawn(), spawn()
+    poke(source, [b"ab" * (length // 2) for _, length in places()])
+    with captured(Store.at(tmp_path / "small", compress=True), images, source) as artifact, Crew(artifact, 2) as crew:
+        assert not crew.jobs
+        fill(artifact, images, [target], crew=crew)
+    assert peek(target)[0] == b"ab" * (AREAS[0][0] * PAGE // 2)
+
+
+def test_a_crew_can_be_stopped(artifact, images, spawn):
+    stop = threading.Event()
+    stop.set()
+    with Crew(artifact, 2) as crew:
+        fillers = list(crew.fillers)
+        with pytest.raises(Stopped):
+            fill(artifact, images, [spawn()], crew=crew, stop=stop)
+    assert all(filler.returncode is not None for filler in fillers)
+
+
+def test_a_small_artifact_needs_no_crew(artifact):
+    assert start_crew(artifact) is None
+
+
+def test_fillers_that_cannot_be_started_are_done_without(artifact, monkeypatch, caplog):
+    monkeypatch.setattr(crew_module, "LEAST", 0)
+    monkeypatch.setattr(crew_module, "THREADS", 1)
+    monkeypatch.setattr(crew_module.os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(crew_module.sys, "executable", "/nowhere")
+    assert start_crew(artifact) is None
+    assert "by the agent alone" in caplog.text

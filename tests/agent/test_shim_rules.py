@@ -12,7 +12,7 @@ import pytest
 import chrek_worker
 from kubectl_chrek import api
 
-FILES = [*sorted(Path(chrek_worker.__file__).parent.glob("*.py")), Path(api.__file__).with_name("names.py")]
+FILES = [*sorted(Path(chrek_worker.__file__).parent.rglob("*.py")), Path(api.__file__).with_name("names.py")]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -29,7 +29,7 @@ def test_only_the_standard_library_and_the_names_are_imported(path):
         elif isinstance(node, ast.ImportFrom):
             found |= {f"{node.module}.{alias.name}" if node.module == "kubectl_chrek.api" else node.module for alias in node.names}
     ours = {name for name in found if name.split(".")[0] not in sys.stdlib_module_names}
-    assert ours <= {"kubectl_chrek.api.names", "chrek_worker.shim", "chrek_worker.control", "chrek_worker"}
+    assert {name for name in ours if name.split(".")[0] != "chrek_worker"} <= {"kubectl_chrek.api.names"}
 
 
 def test_it_runs_without_site_packages(tmp_path):

@@ -90,7 +90,7 @@ def test_it_says_which_container_waits(target):
     process = target.start("true")
     waiting = target.file("waiting")
     stat = Path(f"/proc/{target.init(process)}/stat").read_text()
-    assert waiting == {"start": int(stat.rpartition(")")[2].split()[19])}
+    assert waiting == {"start": int(stat.rpartition(")")[2].split()[19]), "protocol": 1}
 
 
 def test_the_agents_word_is_taken_at_once(target):

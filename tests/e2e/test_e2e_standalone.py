@@ -62,6 +62,13 @@ async def test_a_container_is_captured_and_restored_without_a_cluster(lab, tmp_p
     assert shown["processes"][0]["name"].startswith("python")
     assert shown["processes"][0]["pid"] == before["pid"]
     assert any("8000" in socket and "listening" in socket for socket in shown["sockets"])
+    held = shown["inventory"]["processes"][0]
+    assert (held["pid"], held["parent"]) == (before["pid"], 1)
+    assert held["command"][-1].endswith("probe_worker.py")
+    assert {"kind": "tcp", "state": "listening"}.items() <= next(file for file in held["files"] if "8000" in file["target"]).items()
+    assert "DYN_CHECKPOINT_SIGNAL_FILE" in held["variables"]
+    assert "DYN_CHECKPOINT_SIGNAL_FILE" not in held["values"]
+    assert held["resident"]["anonymous"] > 0
     assert shown["compatibility"]["argv"][-1].endswith("probe_worker.py")
     assert (await command("verify", captured["artifact"], *where))["result"] == "ok"
 

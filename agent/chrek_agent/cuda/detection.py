@@ -15,7 +15,7 @@ _LIBRARY: Final = "libcuda.so"
 
 def gpu_processes(tree: Sequence[processes.Process], proc: Path = processes.PROC) -> list[processes.Process]:
     """In the tree's order. On a node without the driver's devices nothing is looked at."""
-    return [process for process in tree if _holds_device(proc / str(process.pid)) and _maps_driver(proc / str(process.pid))]
+    return [process for process in tree if _holds_device(proc / str(process.pid)) and maps_driver(proc / str(process.pid))]
 
 
 def _holds_device(directory: Path) -> bool:
@@ -30,7 +30,8 @@ def _holds_device(directory: Path) -> bool:
     return False
 
 
-def _maps_driver(directory: Path) -> bool:
+def maps_driver(directory: Path) -> bool:
+    """The process of this directory of /proc has loaded the driver's library."""
     try:
         with (directory / "maps").open(errors="replace") as lines:
             return any(_LIBRARY in line for line in lines)

@@ -1,14 +1,11 @@
-"""The hooks for capture and restore: one call each, free for a tree without CUDA.
-
-Not run on a GPU yet: see the package.
-"""
+"""The hooks for capture and restore: one call each, free for a tree without CUDA."""
 
 import asyncio
 import json
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -16,6 +13,7 @@ from typing import Final
 from chrek_agent import processes
 from chrek_agent.cuda.detection import gpu_processes
 from chrek_agent.cuda.driver import Bindings, Driver
+from chrek_agent.cuda.hugepages import huge_pages
 from chrek_agent.cuda.sequence import device_map, freeze, thaw, unfreeze
 from chrek_agent.errors import ArtifactError, RestoreError
 
@@ -64,10 +62,17 @@ def load(path: Path) -> Frozen:
 
 
 class Gpus:
-    """The GPU side of captures and restores. The driver is opened at the first need and kept."""
+    """The GPU side of captures and restores. The driver is opened at the first need and kept.
 
-    def __init__(self, opened: Callable[[], Driver] = Bindings, devices: Path = DEVICES) -> None:
+    Args:
+        opened: Opens the driver.
+        devices: What is there on a node with a GPU.
+        huge: Whether the node uses huge pages while the driver moves memory to the host.
+    """
+
+    def __init__(self, opened: Callable[[], Driver] = Bindings, devices: Path = DEVICES, *, huge: bool = False) -> None:
         self._opened = opened
+        self._around: Callable[[], AbstractContextManager[None]] = huge_pages if huge else nullcontext
         self._devices = devices
         self._driver: Driver | None = None
 
@@ -92,7 +97,8 @@ class Gpus:
             yield NOTHING
             return
         pids, driver = [process.pid for process in users], self._open()
-        await asyncio.to_thread(freeze, driver, pids, lock_seconds=LOCK_SECONDS)
+        with self._around():
+            await asyncio.to_thread(freeze, driver, pids, lock_seconds=LOCK_SECONDS)
         try:
             yield Frozen([process.inner for process in users], await asyncio.to_thread(driver.gpus))
         finally:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,11 @@ from pathlib import Path
 from chrek_agent import processes
 from chrek_agent.criu.wire import ImageError
 from chrek_agent.errors import AgentError
+from chrek_agent.memory.crew import Crew, Job
 from chrek_agent.memory.packs import PackReader
 from chrek_agent.memory.pool import REMOTE_THREADS, default_threads, work_off
-from chrek_agent.memory.targets import Target, find_targets
+from chrek_agent.memory.targets import find_targets
 from chrek_agent.store.artifact import Artifact
-from chrek_agent.store.model import Run
-from chrek_agent.store.reading import Chunk
 
 
 class FillError(AgentError):
@@ -38,6 +37,7 @@ def fill(
     members: Sequence[processes.Process],
     *,
     threads: int = 0,
+    crew: Crew | None = None,
     stop: threading.Event | None = None,
 ) -> Filled:
     """Writes all runs of the artifact into the processes; blocks.
@@ -48,7 +48,8 @@ def fill(
         artifact: Open; its manifest names the runs.
         images: The images that the tree was restored from.
         members: The restored processes, stopped.
-        threads: 0: as many as suit the machine.
+        threads: Our own; 0: as many as suit the machine.
+        crew: Fillers that this artifact was dealt out to; they do most of it.
         stop: Ends it from outside.
 
     Raises:
@@ -57,36 +58,34 @@ def fill(
         Stopped: `stop` was set.
     """
     begin = time.monotonic()
-    written = 0
+    written = forced = 0
     lock = threading.Lock()
+    stop = stop or threading.Event()
+    threads = threads or (REMOTE_THREADS if artifact.is_remote else default_threads())
     try:
         with ExitStack() as stack:
             packs = stack.enter_context(PackReader(artifact))
             targets = find_targets(stack, artifact.manifest.memory, images, members)
 
-            def put(job: tuple[Target, Run, Chunk], buffer: memoryview) -> None:
+            def put(job: Job, buffer: memoryview) -> None:
                 nonlocal written
-                target, run, chunk = job
+                run, chunk = job
                 dense = packs.read(chunk, buffer)
                 artifact.check(chunk, dense)
                 base = run.start + chunk.offset
-                target.write([(base + offset, length) for offset, length in chunk.extents], dense)
+                targets[run.kind, run.owner].write([(base + offset, length) for offset, length in chunk.extents], dense)
                 with lock:
                     written += len(dense)
 
-            work_off(
-                _jobs(artifact, targets),
-                put,
-                threads=threads or (REMOTE_THREADS if artifact.is_remote else default_threads()),
-                stop=stop or threading.Event(),
-            )
-            forced = sum(target.forced for target in targets.values())
+            if crew is None:
+                jobs: Iterable[Job] = ((run, chunk) for run in artifact.manifest.memory for chunk in artifact.chunks(run))
+            else:
+                crew.begin(members)
+                work_off(crew.rest, put, threads=threads, stop=stop)
+                done = crew.end(stop)
+                written, forced, jobs = written + done.written, done.forced, done.left
+            work_off(jobs, put, threads=threads, stop=stop)
+            forced += sum(target.forced for target in targets.values())
     except (OSError, ImageError) as error:
         raise FillError(f"memory could not be filled: {getattr(error, 'strerror', None) or error}") from error
     return Filled(sum(run.length for run in artifact.manifest.memory), written, forced, time.monotonic() - begin)
-
-
-def _jobs(artifact: Artifact, targets: Mapping[tuple[str, int], Target]) -> Iterator[tuple[Target, Run, Chunk]]:
-    for run in artifact.manifest.memory:
-        for chunk in artifact.chunks(run):
-            yield targets[run.kind, run.owner], run, chunk

@@ -17,11 +17,11 @@ Result = TypeVar("Result")
 
 REMOTE_THREADS: Final = 24
 """For a store that is not on this machine: its answers are waited for. With two copies of each chunk that is 96 MiB."""
-_MOST: Final = 16
+_MOST: Final = 8
 
 
 def default_threads() -> int:
-    """Two more than there are processors, for those that wait for a disk; beyond 16 memory itself is the limit."""
+    """Two more than there are processors, for those that wait for a disk; beyond 8 the interpreter's lock is the limit."""
     return min(_MOST, len(os.sched_getaffinity(0)) + 2)
 
 

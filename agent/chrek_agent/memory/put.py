@@ -12,6 +12,7 @@ from chrek_agent import processes
 from chrek_agent.container import Container
 from chrek_agent.criu.runner import Criu
 from chrek_agent.errors import RestoreError
+from chrek_agent.memory.crew import Crew, start_crew
 from chrek_agent.memory.fill import FillError, fill
 from chrek_agent.memory.pool import interruptible
 from chrek_agent.memory.whole import complete_images
@@ -52,15 +53,24 @@ class Put:
             RestoreError: Anything else. In both cases the caller ends what is half restored.
         """
         self.step("criu")
-        with phases.phase("criu"):
-            await self._restore(streams)
-        if not self.artifact.manifest.memory:
-            return
+        starting = asyncio.ensure_future(asyncio.to_thread(start_crew, self.artifact))
+        try:
+            with phases.phase("criu"):
+                await self._restore(streams)
+            if self.artifact.manifest.memory:
+                await self._fill(streams, await starting, phases)
+        finally:
+            crew = await starting
+            if crew is not None:
+                # The worker need not wait for this.
+                asyncio.get_running_loop().run_in_executor(None, crew.close)
+
+    async def _fill(self, streams: Mapping[int, str], crew: Crew | None, phases: Phases) -> None:
         self.step("fill")
         try:
             with phases.phase("fill"):
                 members = processes.namespace_members(self.container.init)
-                filled = await interruptible(lambda stop: fill(self.artifact, self.images, members, stop=stop))
+                filled = await interruptible(lambda stop: fill(self.artifact, self.images, members, crew=crew, stop=stop))
                 phases.moved("fill", filled.length)
                 LOG.debug("container %s: %s", self.container.name, filled)
         except FillError as error:

@@ -24,7 +24,9 @@ LOG: Final = logging.getLogger(__name__)
 
 # CRIU's own, and those that it opens beside the memory's.
 _SPARE_FILES: Final = 512
-_MIB: Final = 1 << 20
+# The largest pipe that it asks for; each holds that much memory and takes two descriptors.
+_PIPE: Final = 4 << 20
+_PIPE_LIMIT: Final = Path("/proc/sys/fs/pipe-max-size")
 _CAP_SYS_RESOURCE: Final = 1 << 24
 
 
@@ -72,7 +74,8 @@ class Take:
 
     def _obstacle(self) -> str:
         """Why not even to try the fast way; empty: nothing known."""
-        needed = 2 * self.resident // _MIB + _SPARE_FILES
+        pipe = min(_PIPE, int(_PIPE_LIMIT.read_text()))
+        needed = 2 * self.resident // pipe + _SPARE_FILES
         allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         if needed > allowed != resource.RLIM_INFINITY and not _may_raise_limits():
             return f"it would need {needed} open files, and {allowed} are allowed"

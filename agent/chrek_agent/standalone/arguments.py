@@ -8,7 +8,8 @@ from typing import Final
 
 from kubectl_chrek.api import names
 
-COMMANDS: Final = ("capture", "restore", "inspect", "verify", "doctor")
+COMMANDS: Final = ("capture", "restore", "inspect", "verify", "export", "import", "copy", "doctor")
+_ARTIFACT: Final = "HASH, HASH/GENERATION, or its directory"
 
 
 def add_node_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,21 +29,50 @@ def parse_command(words: list[str]) -> argparse.Namespace:
     capture.add_argument("target", metavar="CONTAINER", help="ID of a container, or PID of a process in it")
     capture.add_argument("--identity", type=Path, required=True, help="YAML file with model, backendFramework, ...")
     restore = _verb(verbs, "restore", "restore an artifact into a container whose PID 1 is the waiting shim")
-    restore.add_argument("artifact", metavar="ARTIFACT", help="HASH, HASH/GENERATION, or its directory")
+    restore.add_argument("artifact", metavar="ARTIFACT", help=_ARTIFACT)
     restore.add_argument("target", metavar="CONTAINER", help="ID of a container, or PID of a process in it")
     restore.add_argument("--wait", type=float, default=20.0, help="seconds to wait for the shim")
     restore.add_argument("--override", action="append", default=[], help="a compatibility check that does not count, or all")
     for name, text in (("inspect", "show what is in an artifact"), ("verify", "read an artifact back")):
-        _verb(verbs, name, text).add_argument("artifact", metavar="ARTIFACT", help="HASH, HASH/GENERATION, or its directory")
+        _verb(verbs, name, text).add_argument("artifact", metavar="ARTIFACT", help=_ARTIFACT)
+    _add_transfers(verbs)
     _verb(verbs, "doctor", "check this machine")
     args = parser.parse_args(words)
     args.command = _command(words[0])
     return args
 
 
-def _verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str) -> argparse.ArgumentParser:
+def _add_transfers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    where = "directory of artifacts, s3://bucket/prefix, or oci://host/repository"
+    export = _verb(verbs, "export", "write an artifact to one file; one that was cut off is continued", str, where)
+    export.add_argument("artifact", metavar="ARTIFACT", help=_ARTIFACT)
+    export.add_argument("file", metavar="FILE", help="- for standard output")
+    export.add_argument("--raw", action="store_true", help="do not compress")
+    export.add_argument("--skip", type=_count, metavar="N", help="write only what follows the first N chunks")
+    load = _verb(verbs, "import", "read an artifact from one file; what is there already is not stored again", str, where)
+    load.add_argument("file", metavar="FILE", help="- for standard input")
+    load.add_argument("--ask", action="store_true", help="only tell, as JSON, which chunks of it the store lacks")
+    copy = _verb(verbs, "copy", "copy an artifact to another store; only what that lacks is read", str, where)
+    copy.add_argument("artifact", metavar="ARTIFACT", help=_ARTIFACT)
+    copy.add_argument("to", metavar="STORE", help=where)
+
+
+def _count(word: str) -> int:
+    number = int(word)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    text: str,
+    store: Callable[[str], str | Path] = Path,
+    where: str = "directory of artifacts",
+) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=text, description=text.capitalize())
-    parser.add_argument("--store", type=Path, default=Path(names.BASE_PATH), help="directory of artifacts")
+    parser.add_argument("--store", type=store, default=store(names.BASE_PATH), help=where)
     parser.add_argument("--node", default="", help="this node's name; default: its host name")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text")
     add_node_arguments(parser)
@@ -50,7 +80,8 @@ def _verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: st
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], Coroutine[None, None, int]]:
-    from chrek_agent.standalone import commands
+    from chrek_agent.standalone import commands, transferring
 
-    found: Callable[[argparse.Namespace], Coroutine[None, None, int]] = getattr(commands, name)
+    transfers = {"export": transferring.export, "import": transferring.import_, "copy": transferring.copy}
+    found: Callable[[argparse.Namespace], Coroutine[None, None, int]] = transfers.get(name) or getattr(commands, name)
     return found

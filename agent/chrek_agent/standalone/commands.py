@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from chrek_agent import control, facts, gate, processes
+from chrek_agent import control, facts, gate, inventory, processes
 from chrek_agent.capture import Capture, seconds_since_start
 from chrek_agent.checks import node_checks
 from chrek_agent.config import AgentConfig
@@ -22,6 +22,7 @@ from chrek_agent.standalone import output
 from chrek_agent.standalone.inspecting import read_contents
 from chrek_agent.standalone.locating import locate
 from chrek_agent.standalone.references import Reference, resolve
+from chrek_agent.standalone.telling import inventory_text
 from chrek_agent.store.model import IMAGES, Manifest
 from chrek_agent.store.store import Store
 from chrek_agent.thaw import thaw
@@ -126,6 +127,8 @@ async def inspect(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="chrek-") as name:
         manifest = await asyncio.to_thread(_materialise, reference, Path(name))
         contents = read_contents(Path(name) / IMAGES)
+        kept = Path(name) / inventory.FILE
+        held = inventory.parse_inventory(kept.read_bytes()) if kept.exists() else None
     record = _compatibility(manifest)
     found: dict[str, Any] = {
         "artifact": f"{manifest.identity_hash}/{manifest.generation}",
@@ -135,6 +138,7 @@ async def inspect(args: argparse.Namespace) -> int:
         "bytes": manifest.size,
         "compatibility": record.model_dump(mode="json", by_alias=True, exclude_none=True) | _names(record),
         **asdict(contents),
+        "inventory": held and held.model_dump(mode="json"),
     }
     if args.output == "json":
         output.write_json(found)
@@ -149,7 +153,8 @@ async def inspect(args: argparse.Namespace) -> int:
         "variables": " ".join(sorted(record.env_flags or {})) or "none",
         "open files": ", ".join(f"{count} {kind}" for kind, count in contents.kinds.items()),
     }
-    output.write("\n\n".join([output.fields(shown), output.table(head, rows), *_lists(contents.sockets, contents.files)]))
+    details = inventory_text(held) if held else _lists(contents.sockets, contents.files)
+    output.write("\n\n".join([output.fields(shown), output.table(head, rows), *details]))
     return 0
 
 

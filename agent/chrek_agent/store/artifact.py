@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from chrek_agent.errors import ArtifactError
+from chrek_agent.errors import AgentError, ArtifactError, StoreError
 from chrek_agent.store import chunking
 from chrek_agent.store.backend import Backend
 from chrek_agent.store.catalog import read_catalog, read_listing
@@ -17,8 +17,11 @@ from chrek_agent.store.chunking import CHUNK
 from chrek_agent.store.index import Record
 from chrek_agent.store.model import MANIFEST, Blob, Manifest, Run
 from chrek_agent.store.reading import Chunk, DamagedPackError, PackReader, check, decoded
+from chrek_agent.store.refusals import StorageError
 
 THREADS: Final = min(16, os.cpu_count() or 1)
+REMOTE_THREADS: Final = 16
+"""Where answers are waited for."""
 
 Progress = Callable[[int, int], None]
 """Told bytes done and bytes in all; by any thread, one at a time."""
@@ -35,7 +38,7 @@ class Artifact:
         self.manifest = manifest
         self._backend = backend
         self._places = _find(backend, manifest)
-        self._buffers = threading.local()
+        self._own = threading.local()
         try:
             self._reader = PackReader(backend, {pack for pack, _ in self._places.values()})
         except OSError as error:
@@ -51,6 +54,11 @@ class Artifact:
         """Closes its files."""
         self._reader.close()
 
+    @property
+    def is_remote(self) -> bool:
+        """Its packs are not files here."""
+        return None in self._reader.paths.values()
+
     def chunks(self, content: Run | Blob) -> Iterator[Chunk]:
         """The chunks of a run or a file that are not all zeros, in order."""
         size = content.length if isinstance(content, Run) else content.size
@@ -64,19 +72,36 @@ class Artifact:
     def fetch(self, chunk: Chunk, into: memoryview | None = None) -> memoryview:
         """The chunk's pages that are not zero, one after the other, not yet checked.
 
+        From a remote store they are, and asked for once more if they are not right: they may have been changed on their way.
+
         Args:
             chunk: Which.
             into: A buffer of 2 MiB to use; None for a new one. What is returned need not be in it.
         """
+        if not self.is_remote:
+            return self._fetch(chunk, into)
+        try:
+            dense = self._fetch(chunk, into)
+            self.check(chunk, dense)
+        except DamagedPackError:
+            self._reader.forget(chunk.place)
+            return self._fetch(chunk, into)
+        self._own.checked = dense
+        return dense
+
+    def _fetch(self, chunk: Chunk, into: memoryview | None) -> memoryview:
         pack = chunk.place.pack
         try:
             stored = self._reader.read(pack, chunk.place.offset, chunk.place.stored, into)
         except OSError as error:
-            raise ArtifactError(f"pack {pack} of artifact {self.manifest.generation} cannot be read: {error}") from error
+            raise self._unreadable(pack, error) from error
         return decoded(pack, chunk.record, stored)
 
     def check(self, chunk: Chunk, dense: memoryview) -> None:
-        """Compares fetched pages with the digest."""
+        """Compares fetched pages with the digest, unless the fetch has just done so."""
+        if getattr(self._own, "checked", None) is dense:
+            self._own.checked = None
+            return
         check(chunk.place.pack, chunk.record, dense)
 
     def pieces(self, chunk: Chunk, dense: memoryview) -> list[tuple[int, memoryview]]:
@@ -91,7 +116,7 @@ class Artifact:
             with target.open("xb", buffering=0) as file:
                 file.truncate(blob.size)
         tasks = [(directory / path, chunk) for path, blob in self.manifest.files.items() for chunk in self.chunks(blob)]
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(lambda task: self._write(*task), tasks))
 
     def verify(self, progress: Progress | None = None) -> None:
@@ -106,14 +131,23 @@ class Artifact:
 
         def verify(chunk: Chunk) -> None:
             nonlocal done
-            self._verify(chunk)
+            try:
+                self._verify(chunk)
+            except DamagedPackError:
+                if not self.is_remote:
+                    raise
+                self._verify(chunk)  # It may have been changed on its way.
             with lock:
                 done += chunk.place.stored
                 if progress is not None:
                     progress(done, total)
 
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(verify, sorted(chunks.values(), key=lambda chunk: (chunk.place.pack, chunk.place.offset))))
+
+    @property
+    def _threads(self) -> int:
+        return REMOTE_THREADS if self.is_remote else THREADS
 
     def _contents(self) -> Iterator[Run | Blob]:
         yield from self.manifest.files.values()
@@ -135,16 +169,21 @@ class Artifact:
         try:
             stored = self._reader.read(pack, record.offset, record.room, self._buffer())
         except OSError as error:
-            raise ArtifactError(f"pack {pack} of artifact {self.manifest.generation} cannot be read: {error}") from error
+            raise self._unreadable(pack, error) from error
         if len(stored) != record.room or stored[record.stored :] != bytes(record.room - record.stored):
             raise DamagedPackError(pack, f"pack {pack} is damaged behind chunk {record.digest.hex()[:16]}")
         check(pack, record, decoded(pack, record, stored[: record.stored]))
 
+    def _unreadable(self, pack: str, error: OSError) -> AgentError:
+        if isinstance(error, StorageError):
+            return StoreError(str(error))
+        return ArtifactError(f"pack {pack} of artifact {self.manifest.generation} cannot be read: {error}")
+
     def _buffer(self) -> memoryview:
         """The calling thread's own."""
-        if not hasattr(self._buffers, "view"):
-            self._buffers.view = memoryview(mmap.mmap(-1, CHUNK))
-        return self._buffers.view  # type: ignore[no-any-return]
+        if not hasattr(self._own, "view"):
+            self._own.view = memoryview(mmap.mmap(-1, CHUNK))
+        return self._own.view  # type: ignore[no-any-return]
 
 
 def _find(backend: Backend, manifest: Manifest) -> dict[bytes, tuple[str, Record]]:
@@ -158,6 +197,8 @@ def _find(backend: Backend, manifest: Manifest) -> dict[bytes, tuple[str, Record
         if len(places) < len(wanted):
             catalog = read_catalog(backend, listing)
             places = catalog.locate(wanted)
+    except StorageError as error:
+        raise StoreError(str(error)) from error
     except OSError as error:
         raise ArtifactError(f"artifact {manifest.generation} cannot be read: {error}") from error
     for digest in wanted - places.keys():

@@ -1,6 +1,7 @@
 """What the store's packs hold, by their indexes."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -10,6 +11,8 @@ from chrek_agent.store.backend import Backend, Entry
 from chrek_agent.store.index import INDEX_END, PACK_END, PACKS, Index, Record, index_key, parse_index
 
 TOMBSTONES: Final = "tombstones/"
+_FEW: Final = 4
+_AT_ONCE: Final = 8
 _INDEX_LIMIT: Final = 64 << 20
 """More than the index of a pack of single pages; a longer one is damaged."""
 
@@ -71,23 +74,35 @@ class Catalog:
 
 def read_catalog(backend: Backend, listing: Listing, only: Iterable[str] | None = None) -> Catalog:
     """The indexes of all packs of the listing, or of `only` some; raises OSError."""
-    indexes, damaged = {}, {}
-    for pack in sorted(listing.indexes.keys() & (listing.indexes if only is None else only)):
-        if pack not in listing.packs:
-            damaged[pack] = f"pack {pack} is missing"
-            continue
-        try:
-            index = read_index(backend, pack)
-        except FileNotFoundError:
-            continue  # A sweep has just deleted it.
-        except ArtifactError as error:
-            damaged[pack] = str(error)
-            continue
-        if listing.packs[pack].size == index.size:
+    indexes: dict[str, Index] = {}
+    names = sorted(listing.indexes.keys() & (listing.indexes if only is None else only))
+    damaged = {pack: f"pack {pack} is missing" for pack in names if pack not in listing.packs}
+    whole = [pack for pack in names if pack in listing.packs]
+    for pack, index in zip(whole, _read_indexes(backend, whole), strict=True):
+        if isinstance(index, ArtifactError):
+            damaged[pack] = str(index)
+        elif index is not None and listing.packs[pack].size == index.size:
             indexes[pack] = index
-        else:
+        elif index is not None:
             damaged[pack] = f"pack {pack} has {listing.packs[pack].size} bytes, not {index.size}"
     return Catalog(listing, indexes, damaged)
+
+
+def _read_indexes(backend: Backend, packs: list[str]) -> list[Index | ArtifactError | None]:
+    """Each index, what is wrong with it, or None where a sweep has just deleted it. Many are asked for at once: each is small."""
+
+    def read(pack: str) -> Index | ArtifactError | None:
+        try:
+            return read_index(backend, pack)
+        except FileNotFoundError:
+            return None
+        except ArtifactError as error:
+            return error
+
+    if len(packs) <= _FEW:
+        return [read(pack) for pack in packs]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(read, packs))
 
 
 def is_young(listing: Listing, pack: str, before: datetime) -> bool:

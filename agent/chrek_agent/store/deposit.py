@@ -77,6 +77,10 @@ class Deposit:
         self._found = relied
         self._packs.forget({name for name in self._packs.names if not catalog.listing.is_live(name)})
 
+    def keep(self, pool: Executor) -> None:
+        """Publishes what was appended, though no artifact may come of it: whoever tries again finds it. Not while others append."""
+        self._packs.publish(pool)
+
     def abandon(self) -> None:
         """Removes what nobody can have seen."""
         self._packs.abandon()

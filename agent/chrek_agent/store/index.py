@@ -85,7 +85,7 @@ def parse_index(pack: str, content: bytes) -> Index:
     Raises:
         ArtifactError: They are not what was written for this pack.
     """
-    if len(content) < _HEAD.size + _DIGEST or blake3(content[:-_DIGEST]).digest() != content[-_DIGEST:]:
+    if not is_whole(content):
         raise ArtifactError(f"the index of pack {pack} is damaged")
     magic, name, size, number = _HEAD.unpack_from(content)
     if magic != _MAGIC or name != pack.encode() or len(content) != _HEAD.size + number * _RECORD.size + _DIGEST:
@@ -94,14 +94,20 @@ def parse_index(pack: str, content: bytes) -> Index:
     position = 0
     for fields in _RECORD.iter_unpack(content[_HEAD.size : -_DIGEST]):
         record = Record(*fields)
-        if not _is_sound(record) or record.offset < position or record.offset + record.room > size or record.digest in records:
+        if not is_sound(record) or record.offset < position or record.offset + record.room > size or record.digest in records:
             raise ArtifactError(f"the index of pack {pack} does not fit its pack")
         records[record.digest] = record
         position = record.offset + record.room
     return Index(pack, size, records)
 
 
-def _is_sound(record: Record) -> bool:
+def is_whole(content: bytes) -> bool:
+    """Whether these bytes end with the digest of those before."""
+    return len(content) >= _HEAD.size + _DIGEST and blake3(content[:-_DIGEST]).digest() == content[-_DIGEST:]
+
+
+def is_sound(record: Record) -> bool:
+    """Its fields fit each other."""
     if record.offset % PAGE or not 0 < record.length <= CHUNK or record.codec not in NAMES:
         return False
     bits = int.from_bytes(record.bitmap, "little")

@@ -10,6 +10,7 @@ from pathlib import Path
 from chrek_agent.errors import ArtifactError
 from chrek_agent.store import chunking
 from chrek_agent.store.backend import Backend
+from chrek_agent.store.cached import CachedBackend
 from chrek_agent.store.chunking import Extent
 from chrek_agent.store.codec import NAMES, decode
 from chrek_agent.store.index import Record, pack_key
@@ -94,15 +95,24 @@ class PackReader:
         return Place(pack, self.paths[pack], record.offset, record.stored, NAMES[record.codec])
 
     def read(self, pack: str, offset: int, length: int, into: memoryview | None) -> memoryview:
-        """Bytes of a pack, fewer at its end; in `into` if it is a file here. Raises OSError."""
+        """Bytes of a pack, fewer at its end; in `into` if it is given. Raises OSError."""
         descriptor = self._files.get(pack)
         if descriptor is None:
-            return memoryview(self._backend.read(pack_key(pack), offset, length))
+            content = memoryview(self._backend.read(pack_key(pack), offset, length))
+            if into is None:
+                return content
+            into[: len(content)] = content
+            return into[: len(content)]
         target = (memoryview(bytearray(length)) if into is None else into)[:length]
         done = 0
         while done < length and (count := os.preadv(descriptor, [target[done:]], offset + done)):
             done += count
         return target[:done]
+
+    def forget(self, place: Place) -> None:
+        """What was read there was not right: a cache must not keep it."""
+        if isinstance(self._backend, CachedBackend):
+            self._backend.cache.forget(pack_key(place.pack), place.offset, place.stored)
 
     def close(self) -> None:
         """Closes the files."""

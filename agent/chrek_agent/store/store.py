@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from chrek_agent.errors import ArtifactError
+from chrek_agent.errors import ArtifactError, StoreError
 from chrek_agent.store.artifact import Artifact, Progress
 from chrek_agent.store.backend import Backend
+from chrek_agent.store.cached import CachedBackend, PieceCache
 from chrek_agent.store.local import STAGING, DirectoryBackend, prune_directory, remove_tree
 from chrek_agent.store.model import MANIFEST, Manifest, digest_manifest, parse_manifest
 from chrek_agent.store.reading import DamagedPackError
+from chrek_agent.store.refusals import StorageError
 from chrek_agent.store.repack import BELOW, Repacked, repack
 from chrek_agent.store.survey import MANIFEST_LIMIT, manifest_keys, read_survey
 from chrek_agent.store.sweep import GRACE, Swept, bury, sweep
@@ -32,12 +34,14 @@ class Store:
         backend: The place.
         scratch: Where captures keep small files while they are under way; local, and this store's own.
         compress: Compress chunks where it pays.
+        cache: What restores read is kept there; all else, such as verifying, goes to the place itself.
     """
 
-    def __init__(self, backend: Backend, scratch: Path, *, compress: bool = False) -> None:
+    def __init__(self, backend: Backend, scratch: Path, *, compress: bool = False, cache: PieceCache | None = None) -> None:
         self.backend = backend
+        self.cache = cache
         self.scratch = scratch
-        self._compress = compress
+        self.compress = compress
 
     @classmethod
     def at(cls, base: Path, *, compress: bool = False) -> Self:
@@ -51,7 +55,7 @@ class Store:
             parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         staging.mkdir(mode=0o700)
         try:
-            return ArtifactWriter(self.backend, generation, staging, compress=self._compress)
+            return ArtifactWriter(self.backend, generation, staging, compress=self.compress)
         except BaseException:
             remove_tree(staging)
             raise
@@ -65,14 +69,19 @@ class Store:
 
         Raises:
             ArtifactError: There is no such artifact, its manifest is not the one that was committed, or chunks are missing.
+            StoreError: The store cannot be reached.
         """
+        backend = self.backend if self.cache is None else CachedBackend(self.backend, self.cache)
+        return self._open(backend, identity_hash, generation, digest)
+
+    def _open(self, backend: Backend, identity_hash: str, generation: str, digest: str) -> Artifact:
         content = self._read(_key(identity_hash, generation))
         if digest_manifest(content) != digest:
             raise ArtifactError(f"artifact {generation} is corrupt: its manifest is not the one that was committed")
         manifest = parse_manifest(generation, content)
         if manifest.identity_hash != identity_hash:
             raise ArtifactError(f"artifact {generation} is corrupt: its manifest is not the one that was committed")
-        return Artifact(self.backend, manifest)
+        return Artifact(backend, manifest)
 
     def verify(self, identity_hash: str, generation: str, digest: str, progress: Progress | None = None) -> Manifest:
         """Reads the whole artifact back.
@@ -82,7 +91,7 @@ class Store:
         Raises:
             ArtifactError: Something is not what was captured.
         """
-        with self.open(identity_hash, generation, digest) as artifact:
+        with self._open(self.backend, identity_hash, generation, digest) as artifact:
             try:
                 artifact.verify(progress)
             except DamagedPackError as error:
@@ -118,7 +127,7 @@ class Store:
 
     def usage(self) -> Usage:
         """Who uses how much."""
-        return measure(read_survey(self.backend))
+        return measure(read_survey(self.backend), self.cache)
 
     def sweep(self, now: datetime, grace: timedelta = GRACE) -> Swept:
         """Deletes what no artifact needs; see `sweep.py`. Removes what dead captures left on this machine too."""
@@ -138,6 +147,8 @@ class Store:
     def _read(self, key: str) -> bytes:
         try:
             return self.backend.read(key, 0, MANIFEST_LIMIT)
+        except StorageError as error:
+            raise StoreError(str(error)) from error
         except OSError as error:
             raise ArtifactError(f"artifact {key.split('/')[1]} has no manifest: {error.strerror or error}") from error
 

@@ -3,8 +3,10 @@
 from collections import Counter
 from dataclasses import dataclass
 
+from chrek_agent.store.cached import PieceCache
+from chrek_agent.store.index import pack_key
 from chrek_agent.store.model import Owner
-from chrek_agent.store.survey import Survey
+from chrek_agent.store.survey import Stored, Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,8 @@ class ArtifactUsage:
     stored: int
     unique: int
     shared: int
+    cached: int = 0
+    """Of `stored`, bytes that this node has in its cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,8 @@ class Usage:
     unreadable: list[str]
 
 
-def measure(survey: Survey) -> Usage:
-    """Pure."""
+def measure(survey: Survey, cache: PieceCache | None = None) -> Usage:
+    """Changes nothing; `cache` is this node's."""
     users = Counter(digest for artifact in survey.artifacts for digest in artifact.digests)
     room = {digest: survey.catalog.indexes[pack].records[digest].room for digest, pack in survey.homes.items()}
     artifacts = []
@@ -58,6 +62,7 @@ def measure(survey: Survey) -> Usage:
                 stored=stored,
                 unique=unique,
                 shared=stored - unique,
+                cached=0 if cache is None else _cached(survey, artifact, cache),
             )
         )
     listing = survey.catalog.listing
@@ -73,3 +78,13 @@ def measure(survey: Survey) -> Usage:
         artifacts=artifacts,
         unreadable=survey.unreadable,
     )
+
+
+def _cached(survey: Survey, artifact: Stored, cache: PieceCache) -> int:
+    found = 0
+    for digest in artifact.digests & survey.homes.keys():
+        pack = survey.homes[digest]
+        record = survey.catalog.indexes[pack].records[digest]
+        if cache.holds(pack_key(pack), record.offset, record.stored):
+            found += record.room
+    return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from chrek_agent.errors import ArtifactError
 from chrek_agent.store import chunking
 from chrek_agent.store.backend import Backend
 from chrek_agent.store.buffers import Buffer, BufferPool
@@ -113,7 +114,7 @@ class ArtifactWriter:
         self._lock = threading.Lock()
         self._pending: set[Future[None]] = set()
         self._failure: BaseException | None = None
-        self._done = False
+        self._done = self._abandoned = False
         self._manifest_key: str | None = None
 
     def __enter__(self) -> Self:
@@ -186,7 +187,7 @@ class ArtifactWriter:
         """Makes it an artifact, durably; returns the manifest and the digest of its bytes for the checkpoint's status.
 
         Raises:
-            ArtifactError: A chunk that the store had is no longer there; the next capture will store it.
+            ArtifactError: A chunk that the store had is no longer there; the next capture will store it. Or it was abandoned.
             OSError: The store refused.
             ValueError: A run is not closed or has gaps.
         """
@@ -205,22 +206,28 @@ class ArtifactWriter:
             sizes=Sizes(logical=logical, stored=self._deposit.size),
         )
         content = dump_manifest(manifest)
-        self._publish(f"{manifest.identity_hash}/{self._generation}/{MANIFEST}", content)
-        # A sweep may have found one of the packs dead just before the manifest could be seen.
-        self._deposit.secure(self._pool)
-        self._done = True
+        try:
+            self._publish(f"{manifest.identity_hash}/{self._generation}/{MANIFEST}", content)
+            # A sweep may have found one of the packs dead just before the manifest could be seen.
+            self._deposit.secure(self._pool)
+            with self._lock:
+                self._done = not self._abandoned
+        finally:
+            if self._abandoned:
+                self._unpublish()
+        if not self._done:
+            raise ArtifactError(f"artifact {self._generation} was abandoned before it was committed")
         self._close()
         return manifest, digest_manifest(content)
 
     def abandon(self) -> None:
-        """Leaves no artifact. Does nothing after a commit, or a second time."""
-        if self._done:
-            return
-        self._done = True
+        """Leaves no artifact. Does nothing after a commit, or a second time; a commit under way in another thread fails."""
+        with self._lock:
+            if self._done or self._abandoned:
+                return
+            self._abandoned = True
         self._wait()
-        if self._manifest_key is not None:
-            with suppress(OSError):
-                self._backend.delete(self._manifest_key)
+        self._unpublish()
         self._deposit.abandon()
         self._close()
 
@@ -231,6 +238,11 @@ class ArtifactWriter:
         except FileExistsError:
             self._manifest_key = None
             raise
+
+    def _unpublish(self) -> None:
+        if self._manifest_key is not None:
+            with suppress(OSError):
+                self._backend.delete(self._manifest_key)
 
     def _close(self) -> None:
         self._pool.shutdown()

@@ -1,18 +1,29 @@
 """Stores in memory and on disk, with a clock of their own, and with faults at any call."""
 
 import itertools
+import secrets
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from chrek_agent.store.backend import Backend, Entry
 from chrek_agent.store.local import DirectoryBackend
 from chrek_agent.store.model import Fields, Owner, Source
+from chrek_agent.store.oci.backend import RegistryBackend
+from chrek_agent.store.oci.login import Login
+from chrek_agent.store.s3 import S3Backend
+from chrek_agent.store.s3uploads import Credentials
+from chrek_agent.store.where import Bucket, Repository
+from kubectl_chrek.api.errors import UsageError
+from kubectl_chrek.local import remotes
 
 HASH = "5941a4cb3c363457"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -136,16 +147,85 @@ class _FaultyWriter:
         return lambda *args: self._faulty.call(f"writer.{name}", function, *args)
 
 
-BACKENDS: dict[str, Callable[[Path], Backend]] = {
-    "directory": lambda path: DirectoryBackend(path / "store"),
-    "memory": lambda path: MemoryBackend(),
+@dataclass
+class Servers:
+    """Stores on loopback, each started when the first test wants it."""
+
+    base: Path
+    stack: ExitStack
+    seaweedfs: str = ""
+    moto: str = ""
+    registry: str = ""
+
+    def s3_seaweedfs(self) -> S3Backend:
+        """A new prefix in a bucket of SeaweedFS."""
+        self.seaweedfs = self.seaweedfs or self._start("weed", remotes.seaweedfs)
+        return self.s3(self.seaweedfs)
+
+    def s3_moto(self) -> S3Backend:
+        """A new prefix in a bucket of moto, which wants an older dateutil than we do, hence an environment of its own."""
+        self.moto = self.moto or self._start("moto", _moto)
+        return self.s3(self.moto)
+
+    def oci(self) -> RegistryBackend:
+        """A new repository in a registry."""
+        self.registry = self.registry or self._start("registry", remotes.registry)
+        return self.repository(self.registry)
+
+    def repository(self, host: str, **options: Any) -> RegistryBackend:
+        """A new repository of a registry."""
+        return RegistryBackend(Repository(host, f"chrek/{secrets.token_hex(8)}", plain_http=True), login=Login(), **options)
+
+    def s3(
+        self, endpoint: str, *, secret: str = remotes.SECRET_KEY, bucket: str = remotes.BUCKET, prefix: str = "", **options: Any
+    ) -> S3Backend:
+        """A new prefix at an endpoint, or that one."""
+        place = Bucket(bucket, prefix or secrets.token_hex(8), endpoint, path_style=True)
+        return S3Backend(place, credentials=Credentials(remotes.ACCESS_KEY, secret), **options)
+
+    def _start(self, name: str, start: Callable[[Path], Any]) -> str:
+        directory = self.base / name
+        directory.mkdir()
+        try:
+            endpoint: str = self.stack.enter_context(start(directory))
+        except UsageError as error:
+            pytest.skip(str(error))
+        return endpoint
+
+
+@contextmanager
+def _moto(directory: Path) -> Iterator[str]:
+    beside = Path(__file__).parents[3] / ".cache/moto/bin/moto_server"
+    program = shutil.which("moto_server") or (str(beside) if beside.exists() else "")
+    if not program:
+        raise UsageError("moto is not installed: pip install 'moto[server]' in .cache/moto, an environment of its own")
+    (port,) = remotes.free_ports(1)
+    command = [program, "-H", "127.0.0.1", "-p", str(port)]
+    with remotes.served(command, directory / "moto.log", f"http://127.0.0.1:{port}/") as endpoint:
+        with urllib3.PoolManager() as client:
+            assert client.request("PUT", f"{endpoint}/{remotes.BUCKET}").status == 200
+        yield endpoint
+
+
+BACKENDS: dict[str, Callable[[Path, Servers], Backend]] = {
+    "directory": lambda path, servers: DirectoryBackend(path / "store"),
+    "memory": lambda path, servers: MemoryBackend(),
+    "oci": lambda path, servers: servers.oci(),
+    "s3-moto": lambda path, servers: servers.s3_moto(),
+    "s3-seaweedfs": lambda path, servers: servers.s3_seaweedfs(),
 }
 """All kinds of backends: each has to pass `test_store_backend.py`."""
 
 
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with ExitStack() as stack:
+        yield Servers(tmp_path_factory.mktemp("servers"), stack)
+
+
 @pytest.fixture(params=sorted(BACKENDS))
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    return BACKENDS[request.param](tmp_path)
+def backend(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Backend:
+    return BACKENDS[request.param](tmp_path, servers)
 
 
 @pytest.fixture(scope="session")

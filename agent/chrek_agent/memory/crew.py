@@ -1,0 +1,173 @@
+"""Processes that fill memory beside the agent: one interpreter's lock holds up more than a few threads.
+
+They are started and told what there is to do while CRIU restores the skeleton, so that only the work itself is left for later.
+"""
+
+import json
+import logging
+import os
+import selectors
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+from chrek_agent import processes
+from chrek_agent.memory.harvest import PRIVATE
+from chrek_agent.memory.packs import RAW
+from chrek_agent.memory.pool import Stopped
+from chrek_agent.store.artifact import Artifact
+from chrek_agent.store.model import Run
+from chrek_agent.store.reading import Chunk
+
+LOG: Final = logging.getLogger(__name__)
+THREADS: Final = 2
+"""Of one filler."""
+_MOST: Final = 16
+"""Threads of all fillers; beyond that memory itself is the limit."""
+LEAST: Final = 1 << 30
+"""Bytes of memory for which it is worth while to start them."""
+
+Job = tuple[Run, Chunk]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What they did: bytes written, bytes that needed force, and the jobs that are left."""
+
+    written: int
+    forced: int
+    left: list[Job]
+
+
+class Crew:
+    """Some fillers. Closing it, which takes some time, ends those that still run."""
+
+    def __init__(self, artifact: Artifact, size: int) -> None:
+        """Starts them and deals out the work; blocks. Raises OSError."""
+        self.jobs: list[Job] = []
+        """What they do, or leave."""
+        self.rest: list[Job] = []
+        """What is not for them."""
+        command = [sys.executable, "-P", "-m", "chrek_agent.memory.filler"]
+        pipe = subprocess.PIPE
+        self.fillers: list[subprocess.Popen[bytes]] = []
+        """Those that run."""
+        try:
+            for _ in range(size):
+                self.fillers.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True))
+            self._deal(artifact)
+        except BaseException:
+            self.close()
+            raise
+
+    def _deal(self, artifact: Artifact) -> None:
+        for run in artifact.manifest.memory:
+            for chunk in artifact.chunks(run):
+                ours = run.kind == PRIVATE and chunk.place.codec == RAW and chunk.place.path is not None
+                (self.jobs if ours else self.rest).append((run, chunk))
+        self._owners = sorted({run.owner for run, _ in self.jobs})
+        packs = sorted({str(chunk.place.path) for _, chunk in self.jobs})
+        numbers = {path: number for number, path in enumerate(packs)}
+        owners = {owner: number for number, owner in enumerate(self._owners)}
+        described = [
+            _describe(number, owners[run.owner], numbers[str(chunk.place.path)], run, chunk)
+            for number, (run, chunk) in enumerate(self.jobs)
+        ]
+        for index, filler in enumerate(self.fillers):
+            # Neighbours go to different fillers, so that all have the same mix of what is easy and what is not.
+            order = {"packs": packs, "threads": THREADS, "jobs": described[index :: len(self.fillers)]}
+            _tell(filler, order)
+
+    def begin(self, members: Sequence[processes.Process]) -> None:
+        """Lets them go. Raises ProcessLookupError when a process is not there."""
+        by_inner = {member.inner: member for member in members}
+        missing = [owner for owner in self._owners if owner not in by_inner]
+        if missing:
+            raise ProcessLookupError(f"process {missing[0]} of the worker is not there")
+        for filler in self.fillers:
+            _tell(filler, [asdict(by_inner[owner]) for owner in self._owners])
+            _end_input(filler)
+
+    def end(self, stop: threading.Event) -> Result:
+        """Waits for them. One that died has left all of its share. Raises Stopped."""
+        written = forced = 0
+        left: list[int] = []
+        for index, answer in enumerate(self._answers(stop)):
+            try:
+                found = json.loads(answer)
+                written, forced, left = written + found["written"], forced + found["forced"], left + found["left"]
+            except ValueError:
+                left += range(index, len(self.jobs), len(self.fillers))
+        return Result(written, forced, [self.jobs[number] for number in left])
+
+    def _answers(self, stop: threading.Event) -> list[bytes]:
+        answers = [b""] * len(self.fillers)
+        with selectors.DefaultSelector() as waiting:
+            for index, filler in enumerate(self.fillers):
+                if filler.stdout is not None:
+                    waiting.register(filler.stdout, selectors.EVENT_READ, index)
+            while waiting.get_map():
+                if stop.is_set():
+                    raise Stopped
+                for key, _ in waiting.select(0.1):
+                    piece = os.read(key.fd, 1 << 16)
+                    answers[key.data] += piece
+                    # Its end, when all that it has mapped is let go, is not waited for.
+                    if not piece or piece.endswith(b"\n"):
+                        waiting.unregister(key.fileobj)
+        return answers
+
+    def close(self) -> None:
+        """Ends them."""
+        for filler in self.fillers:
+            filler.kill()
+        for filler in self.fillers:
+            _end_input(filler)
+            filler.wait()
+            if filler.stdout is not None:
+                filler.stdout.close()
+        self.fillers.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def start_crew(artifact: Artifact) -> Crew | None:
+    """A crew that suits this machine and this artifact; None where the agent's own threads do as well. Blocks."""
+    length = sum(run.length for run in artifact.manifest.memory)
+    size = min(_MOST, len(os.sched_getaffinity(0))) // THREADS
+    if size < 2 or length < LEAST:
+        return None
+    try:
+        return Crew(artifact, size)
+    except OSError as error:
+        LOG.warning("memory is filled by the agent alone, which takes longer: %s", error)
+        return None
+
+
+def _describe(number: int, owner: int, pack: int, run: Run, chunk: Chunk) -> list[Any]:
+    place = chunk.place
+    name, bitmap = chunk.digest.hex(), chunk.record.bitmap.hex()
+    return [number, owner, pack, place.offset, place.stored, chunk.length, name, bitmap, run.start + chunk.offset]
+
+
+def _tell(filler: "subprocess.Popen[bytes]", message: object) -> None:
+    """One line to a filler; one that died is found out at the end."""
+    with suppress(BrokenPipeError):
+        if filler.stdin is not None:
+            filler.stdin.write(json.dumps(message).encode() + b"\n")
+            filler.stdin.flush()
+
+
+def _end_input(filler: "subprocess.Popen[bytes]") -> None:
+    with suppress(BrokenPipeError):
+        if filler.stdin is not None:
+            filler.stdin.close()

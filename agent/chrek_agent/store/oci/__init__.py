@@ -1,0 +1,1 @@
+"""A registry of containers' images as a store."""

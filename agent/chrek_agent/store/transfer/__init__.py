@@ -1,0 +1,1 @@
+"""Artifacts on their way from one store to another: directly, or as one file."""
