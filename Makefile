@@ -8,7 +8,7 @@ WITH_PATH := PATH="$(CURDIR)/$(BIN):$(CURDIR)/.cache/bin:$$PATH"
 ROOT := $(filter 0,$(shell id -u))
 
 .NOTPARALLEL:
-.PHONY: help demo test lint check snap krew clean can-demo install-criu install-demo install-kubectl install-programs
+.PHONY: help demo test lint check snap screenshots krew images clean can-demo install-criu install-demo install-kubectl install-programs
 
 help: ## List what make can do here
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -30,10 +30,18 @@ check: lint test ## Lint, then test
 snap: .venv/.stamp ## Take the TUI's snapshots anew; look at the difference before you commit it
 	@$(WITH_PATH) $(BIN)/pytest -q --snapshot-update tests/tui
 
+screenshots: .venv/.stamp ## Take the documentation's pictures of the TUI anew
+	@$(WITH_PATH) $(BIN)/python benchmarks/tui_screenshots.py
+
 krew: .venv/.stamp ## Make the plugin's archive for this platform and the manifest that krew installs it by, in dist/krew
 	@rm -rf dist/krew
 	@$(BIN)/python -m release.freeze dist/krew
 	@$(BIN)/python -m release.krew dist/krew
+
+images: .venv/.stamp ## Build the agent's and the operator's images as archives, with bills of materials, in dist/images (root; minutes)
+	$(if $(ROOT),,$(error make images needs root, because it builds in a chroot: run it as root, or with sudo))
+	@scripts/apt-install mmdebstrap
+	@$(BIN)/python -m release.image dist/images agent operator
 
 clean: ## Remove what make and the tools have put into this checkout
 	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist snapshot_report.html

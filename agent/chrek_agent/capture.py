@@ -32,6 +32,8 @@ from kubectl_chrek.api.compatibility import Compatibility
 Report = Callable[[str, int, int], None]
 """Called with the step, bytes done and bytes expected (0: not known); from any thread."""
 
+ABANDON_SECONDS: Final = 30.0
+
 # Phases that are no steps of their own in the journal.
 _STEPS: Final = {"plain": "dump", "gpu": "inspect"}
 
@@ -106,8 +108,7 @@ class Capture:
             writer = await self._take(container, worker, generation, entry, phases, report, expected)
             worker = inspect.worker_tree(container)  # As it was frozen: it may have had other processes before.
             staging = writer.staging
-            held = await asyncio.to_thread(_save_beside, container, worker, staging, frozen, accepted or {})
-            stopped.save(halted, staging / IMAGES / stopped.FILE)
+            held = await asyncio.to_thread(_save_beside, container, worker, halted, staging, frozen, accepted or {})
             await asyncio.to_thread(settle_sockets, staging / IMAGES, keep_inner=self._config.keep_connections)
             report("root file system", expected, expected)
             with phases.phase("rootfs"):
@@ -126,7 +127,8 @@ class Capture:
                 await asyncio.to_thread(verified, _counted(phases, "verify"))
         except BaseException as error:
             thaw(container.init)
-            await asyncio.to_thread(self._abandon, checkpoint.hash, generation, writer)
+            with suppress(TimeoutError):  # A store that hangs is tidied when it answers again, by the thread that waits for it.
+                await asyncio.wait_for(asyncio.to_thread(self._abandon, checkpoint.hash, generation, writer), ABANDON_SECONDS)
             if isinstance(error, OSError):
                 raise CaptureError(f"the store or the node refused: {error.strerror or error}") from error
             raise
@@ -214,11 +216,17 @@ def _fields(
 
 
 def _save_beside(
-    container: Container, worker: list[processes.Process], staging: Path, frozen: cuda.Frozen, accepted: Mapping[str, Any]
+    container: Container,
+    worker: list[processes.Process],
+    halted: list[int],
+    staging: Path,
+    frozen: cuda.Frozen,
+    accepted: Mapping[str, Any],
 ) -> Inventory:
     """What a restore needs that CRIU's images do not hold, and what people will want to know; returns that."""
     affinity.save(container, worker, staging / IMAGES / affinity.FILE)
     cuda.save(frozen, staging / IMAGES / cuda.FILE)
+    stopped.save(halted, staging / IMAGES / stopped.FILE)
     acceptance.save(accepted, staging / acceptance.FILE)
     held = recording.record(worker)
     (staging / INVENTORY).write_bytes(dump_inventory(held))

@@ -83,6 +83,7 @@ async def _run(args: argparse.Namespace) -> int:
         state=args.state,
         criu_root=args.criu_root,
         cgroup_root=args.cgroup_root,
+        huge_pages=args.huge_pages,
         namespace=args.namespace,
         listen=args.listen,
         attempt_seconds=args.restore_seconds,

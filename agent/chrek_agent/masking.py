@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-MASK: Final = "***"
+from kubectl_chrek.api.names import MASK
 
 _SECRET: Final = frozenset({"token", "key", "apikey", "secret", "password", "passwd", "passphrase", "credential", "credentials"})
 _ASSIGNED: Final = re.compile(r"(-{0,2}[A-Za-z][\w.-]*)=(.*)", re.DOTALL)

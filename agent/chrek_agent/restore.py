@@ -58,7 +58,15 @@ class Restore:
             return Compatibility.model_validate(found.manifest.compatibility)
 
     async def run(
-        self, name: str, identity_hash: str, artifact: Artifact, container: Container, marker: str, *, check: bool = True
+        self,
+        name: str,
+        identity_hash: str,
+        artifact: Artifact,
+        container: Container,
+        marker: str,
+        *,
+        namespace: str = "",
+        check: bool = True,
     ) -> Restored:
         """Restores the artifact into a container whose shim waits.
 
@@ -70,6 +78,7 @@ class Restore:
             artifact: From its status.
             container: Where to.
             marker: File that tells a Dynamo worker that it was restored.
+            namespace: Of the pod; another one's artifact is refused, whatever the status says. Empty: any.
             check: Whether it must answer as it did before its capture.
 
         Raises:
@@ -82,6 +91,7 @@ class Restore:
             control.write(container, control.CLAIM, {"checkpoint": name})
             found = await asyncio.to_thread(self._store.open, identity_hash, artifact.generation, artifact.digest)
         with found:
+            _check_owner(found.manifest, namespace)
             inspect.check_target(container, found.manifest)
             work = self._config.work / f"restore-{container.id[:12]}"
             with record(self._config.journal, "restore", container) as entry:
@@ -154,6 +164,12 @@ class Restore:
 def _materialise(found: stored.Artifact, skeleton: Path) -> None:
     skeleton.mkdir(mode=0o700)
     found.materialise(skeleton)
+
+
+def _check_owner(manifest: Manifest, namespace: str) -> None:
+    """Who may write a checkpoint's status in one namespace must not read another's memory by it."""
+    if namespace and manifest.owner.namespace != namespace:
+        raise RestoreError(f"artifact {manifest.generation} belongs to another namespace: import it into {namespace}")
 
 
 def _check_tree(container: Container, manifest: Manifest) -> processes.Process:

@@ -30,16 +30,27 @@ def upper_directory(container: Container) -> Path:
     """The overlay's upper directory of the container's root.
 
     Raises:
-        CaptureError: The root is no overlay.
+        CaptureError: The root is no overlay, or that directory is not to be seen from here.
     """
-    for line in Path(f"/proc/{container.init}/mountinfo").read_text().splitlines():
+    upper = find_upper(Path(f"/proc/{container.init}/mountinfo").read_text())
+    if upper is None:
+        raise CaptureError(f"container {container.name} has no overlay root: its changes cannot be found")
+    if not upper.is_dir():
+        why = "give the agent the container runtime's directory: value agent.runtimeRoots of the chart"
+        raise CaptureError(f"what container {container.name} has changed lies in {upper}, which the agent does not see: {why}")
+    return upper
+
+
+def find_upper(mountinfo: str) -> Path | None:
+    """The upper directory in a mount table; None when the root is no overlay."""
+    for line in mountinfo.splitlines():
         head, _, tail = line.partition(" - ")
         kind, _, options = tail.split(" ", 2)
         if head.split()[4] == "/" and kind == "overlay":
             for option in options.split(","):
                 if option.startswith("upperdir="):
                     return Path(option.removeprefix("upperdir="))
-    raise CaptureError(f"container {container.name} has no overlay root: its changes cannot be found")
+    return None
 
 
 def mount_points(container: Container) -> list[str]:

@@ -91,8 +91,9 @@ class Targets:
                 operation.report("compatibility")
                 await self._gate.check(await self._restore.record(checkpoint.hash, artifact), container, pod)
                 operation.report("restore", 0, artifact.bytes)
+                where, check = metadata.namespace, acceptance.is_on(pod)
                 return await self._restore.run(
-                    metadata.name, checkpoint.hash, artifact, container, marker, check=acceptance.is_on(pod)
+                    metadata.name, checkpoint.hash, artifact, container, marker, namespace=where, check=check
                 )
         except ArtifactError as error:
             await self._reporter.lost(metadata.namespace, metadata.name, artifact.generation, str(error))

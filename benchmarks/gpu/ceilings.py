@@ -11,6 +11,8 @@ from typing import Any
 
 from blake3 import blake3
 
+from chrek_agent.gpus import driver_version
+
 GIB = 1 << 30
 PIECE = 2 << 20
 _LIBC = ctypes.CDLL(None)
@@ -27,10 +29,9 @@ def facts() -> dict[str, Any]:
             return ""
 
     cpu = next((line.partition(":")[2].strip() for line in read("/proc/cpuinfo").splitlines() if line.startswith("model name")), "")
-    version = read("/proc/driver/nvidia/version").splitlines()
     return {
         "gpu": torch.cuda.get_device_name(0),
-        "driver": version[0] if version else "",
+        "driver": driver_version(),
         "torch": torch.__version__,
         "cpu": cpu,
         "cpus": len(os.sched_getaffinity(0)),

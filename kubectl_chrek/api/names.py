@@ -63,6 +63,8 @@ ANNOTATION_VERIFY: Final = "nvidia.com/chrek-verify"
 FINALIZER: Final = "nvidia.com/chrek-artifact"
 """Held on a DynamoCheckpoint until an agent has deleted its artifact."""
 MANAGER: Final = "kubectl-chrek"
+MASK: Final = "***"
+"""Stands for a secret in a recorded command line."""
 
 # Environment of a worker's container.
 ENV_STORAGE_TYPE: Final = "DYN_CHECKPOINT_STORAGE_TYPE"

@@ -91,7 +91,7 @@ def _arguments(command: Any, rest: Sequence[str], partial: str, before: Sequence
     metavars = [str(param.metavar) for param in command.params if param.param_type_name == "argument"]
     if command.name == "completion":
         return [(each, "") for each in _SHELLS if each.startswith(partial)], NO_FILES
-    if command.name == "hash":
+    if command.name in ("hash", "import") or (command.name == "export" and rest):
         return [], FILES
     if not any("NAME" in metavar for metavar in metavars) or "--" in rest:
         return [], NO_FILES

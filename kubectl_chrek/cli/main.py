@@ -15,6 +15,7 @@ _COMMANDS: Final = "kubectl_chrek.cli.commands"
 _NAMES: Final = (
     *("ls", "describe", "inspect", "diff", "events", "logs"),
     *("prewarm", "pin", "unpin", "verify", "gc", "undelete"),
+    *("export", "import"),
     *("df", "compat", "hash", "doctor", "tui", "demo", "completion", "version"),
 )
 
@@ -22,7 +23,8 @@ _NAMES: Final = (
 class Chrek(KubectlGroup):
     """The root with all commands."""
 
-    modules: ClassVar = {name: f"{_COMMANDS}.{name}" for name in _NAMES}
+    # `import` is no name for a module.
+    modules: ClassVar = {name: f"{_COMMANDS}.{name}" for name in _NAMES} | {"import": f"{_COMMANDS}.importing"}
     aliases: ClassVar = {"get": "ls"}
 
 

@@ -5,7 +5,7 @@ Credentials come from the `kubernetes` package (kubeconfig in all its forms, or 
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -32,6 +32,8 @@ REQUEST_SECONDS: Final = 30.0
 PAGE_SIZE: Final = 500
 WATCH_SECONDS: Final = 300
 FOLLOW_SECONDS: Final = 86400.0
+EXEC_PROTOCOLS: Final = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+EXEC_HEARTBEAT_SECONDS: Final = 30.0
 _PATCH_TYPES: Final[dict[PatchType, str]] = {
     "merge": "application/merge-patch+json",
     "strategic": "application/strategic-merge-patch+json",
@@ -195,6 +197,31 @@ class Cluster:
         if rest:
             yield rest.decode(errors="replace")
 
+    @asynccontextmanager
+    async def execute(
+        self, pod: str, command: Sequence[str], namespace: str | None = None, *, container: str
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket to a command that runs in a container, with its three streams; leaving it ends the command."""
+        path = Resource("v1", "Pod", "pods").path(self._in(namespace), pod, "exec")
+        query = [("container", container), ("stdin", "true"), ("stdout", "true"), ("stderr", "true")]
+        url = f"{self.server.rstrip('/')}{path}?{urlencode([*query, *(('command', word) for word in command)])}"
+        headers = await self._authorised()
+        options: Body = {"headers": headers, "protocols": EXEC_PROTOCOLS, "max_msg_size": 0, "heartbeat": EXEC_HEARTBEAT_SECONDS}
+        if self._rest.proxy:
+            options |= {"proxy": self._rest.proxy, "proxy_headers": self._rest.proxy_headers}
+        if self._rest.pool_manager is None:  # As the client does at its first request.
+            self._rest.pool_manager = self._rest._create_pool_manager()
+        try:
+            socket: aiohttp.ClientWebSocketResponse = await self._rest.pool_manager.ws_connect(url, **options)
+        except aiohttp.WSServerHandshakeError as error:
+            raise error_from_status(error.status, error.message.encode()) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise unreachable(self.server, error) from error
+        try:
+            yield socket
+        finally:
+            await socket.close()
+
     async def watch(
         self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = ""
     ) -> AsyncGenerator[Event, None]:
@@ -331,11 +358,8 @@ class Cluster:
         seconds: float = 0.0,
     ) -> aiohttp.ClientResponse:
         url = self.server.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
-        headers = self._headers.copy()
+        headers = await self._authorised()
         headers.update({"Accept": "application/json", "Content-Type": content_type})
-        token = (await self._configuration.auth_settings()).get("BearerToken")
-        if token:
-            headers[token["key"]] = str(token["value"])
         try:
             limit = seconds or self.request_seconds
             answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=limit)
@@ -346,6 +370,13 @@ class Cluster:
             async with response:
                 raise error_from_status(response.status, await response.read())
         return response
+
+    async def _authorised(self) -> CIMultiDict[str]:
+        headers = self._headers.copy()
+        token = (await self._configuration.auth_settings()).get("BearerToken")
+        if token:
+            headers[token["key"]] = str(token["value"])
+        return headers
 
 
 def _query(dry_run: bool) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Which server, and as whom: a kubeconfig in all its forms, a pod's service account, and flags that override them."""
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import Final
@@ -11,6 +12,8 @@ from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 from multidict import CIMultiDict
 
 _DEFAULT: Final = "~/.kube/config"
+# It warns of a file that is not there, which in a pod is no news; where there has to be one, we say so ourselves.
+logging.getLogger("kubernetes.aio.config.kube_config").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)

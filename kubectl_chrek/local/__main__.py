@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from kubectl_chrek.api.errors import ChrekError
-from kubectl_chrek.local.cluster import LocalCluster, LocalConfig
+from kubectl_chrek.local.cluster import DIRECTORY, STORAGES, LocalCluster, LocalConfig
 
 
 def main() -> int:
@@ -19,10 +19,12 @@ def main() -> int:
     parser.add_argument("state", type=Path, help="directory for everything that it keeps")
     parser.add_argument("--host-mount", type=Path, action="append", default=[], help="path that containers see read-only")
     parser.add_argument("--gpus", type=int, default=0, help="how many NVIDIA GPUs it gives out")
+    parser.add_argument("--storage", choices=STORAGES, default=DIRECTORY, help="where artifacts are kept")
     args = parser.parse_args()
     args.state.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, filename=args.state / "cluster.log", format="%(asctime)s %(levelname)s %(message)s")
-    config = LocalConfig(state=args.state.resolve(), host_mounts=tuple(args.host_mount), gpus=args.gpus)
+    mounts = tuple(args.host_mount)
+    config = LocalConfig(state=args.state.resolve(), host_mounts=mounts, gpus=args.gpus, storage=args.storage)
     try:
         asyncio.run(_run(config))
     except ChrekError as error:

@@ -12,12 +12,15 @@ from typing import Final
 from kubectl_chrek.api.crds import load_crds
 from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.cluster import Cluster
+from kubectl_chrek.local import remotes
 from kubectl_chrek.local.apiserver import ApiServer
 from kubectl_chrek.local.controllers import run_controllers
 from kubectl_chrek.local.node import Node, NodeConfig
 from kubectl_chrek.local.programs import Program
 
 CRIU_ROOT: Final = "/opt/chrek/criu"
+DIRECTORY: Final = "directory"
+STORAGES: Final = (DIRECTORY, "s3", "oci")
 WEBHOOKS: Final = ("--webhook-port", "0", "--webhook-url", "https://127.0.0.1")
 """The operator runs on this machine, like the API server, and takes any port."""
 
@@ -32,6 +35,8 @@ class LocalConfig:
     """Paths that containers see read-only besides the machine's root, such as a checkout below /tmp."""
     backoff_seconds: float = 10.0
     gpus: int = 0
+    storage: str = DIRECTORY
+    """Where artifacts are kept: a directory, or a server on loopback that keeps them in one."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -81,11 +86,14 @@ class LocalCluster:
             )
             node = await stack.enter_async_context(Node.run(cluster, node_config))
             server.logs, server.exec = node.logs, node.exec
+            place = await asyncio.to_thread(stack.enter_context, remotes.place(config.storage, config.checkpoints))
             shared = ["--kubeconfig", str(server.kubeconfig), "--base-path", str(config.checkpoints)]
+            where = ["--storage-type", config.storage, "--location", place] if place else []
             operator = await stack.enter_async_context(
-                Program.run("chrek_operator", [*shared, "--namespace", "all", *WEBHOOKS], config.logs / "operator.log")
+                Program.run("chrek_operator", [*shared, *where, "--namespace", "all", *WEBHOOKS], config.logs / "operator.log")
             )
-            own = ["--node", node_config.name, "--state", str(config.state / "agent"), "--criu-root", str(config.criu_root)]
+            own = ["--storage", place] if place else []
+            own += ["--node", node_config.name, "--state", str(config.state / "agent"), "--criu-root", str(config.criu_root)]
             agent = await stack.enter_async_context(Program.run("chrek_agent", [*shared, *own], config.logs / "agent.log"))
             yield cls(config, cluster, operator, agent)
 

@@ -17,8 +17,8 @@ from typing import Any, Final
 import yaml
 
 import kubectl_chrek
-from kubectl_chrek.api.errors import ChrekError
-from kubectl_chrek.local.cluster import LocalConfig, check_criu
+from kubectl_chrek.api.errors import ChrekError, UsageError
+from kubectl_chrek.local.cluster import DIRECTORY, STORAGES, LocalConfig, check_criu
 from kubectl_chrek.local.node import check_machine
 from kubectl_chrek.local.story import tell
 
@@ -35,6 +35,7 @@ class DemoOptions:
 
     keep: bool = False
     state: str = ""
+    storage: str = DIRECTORY
 
 
 @contextmanager
@@ -52,10 +53,12 @@ def run_demo(options: DemoOptions, say: Say) -> Iterator[Path]:
         ChrekError: This machine cannot run it, or a step failed.
     """
     check()
+    if options.storage not in STORAGES:
+        raise UsageError(f"there is no storage {options.storage!r}", hint=f"give one of {', '.join(STORAGES)}")
     graph = load_graph()
     state = Path(options.state or tempfile.mkdtemp(prefix="chrek-demo-", dir="/var/tmp")).resolve()
     begin = time.monotonic()
-    with local_cluster(state, keep=options.keep) as kubeconfig:
+    with local_cluster(state, keep=options.keep, storage=options.storage) as kubeconfig:
         say(f"{time.monotonic() - begin:6.1f} s  cluster is up: API server, node, operator, agent")
         asyncio.run(tell(kubeconfig, graph, say, begin))
         yield kubeconfig
@@ -87,12 +90,12 @@ def load_graph() -> dict[str, Any]:
 
 
 @contextmanager
-def local_cluster(state: Path, *, keep: bool) -> Iterator[Path]:
+def local_cluster(state: Path, *, keep: bool, storage: str = DIRECTORY) -> Iterator[Path]:
     """A local cluster in a process of its own. Unless it is kept, it ends with us, however we end: its standard input does."""
     state.mkdir(parents=True, exist_ok=True)
     for stale in ("ready", "failed"):
         (state / stale).unlink(missing_ok=True)
-    command = [sys.executable, "-m", "kubectl_chrek.local", str(state), "--host-mount", str(_CHECKOUT)]
+    command = [sys.executable, "-m", "kubectl_chrek.local", str(state), "--host-mount", str(_CHECKOUT), "--storage", storage]
     with (state / "output.log").open("ab") as output:
         stdin = subprocess.DEVNULL if keep else subprocess.PIPE
         process = subprocess.Popen(command, stdin=stdin, stdout=output, stderr=output, start_new_session=True)

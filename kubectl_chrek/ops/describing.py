@@ -137,7 +137,7 @@ def _artifact(artifact: Artifact | None, now: datetime) -> Pairs:
         ("Captured", _moment(artifact.captured_at, now)),
         ("Cold Start", human_seconds(artifact.cold_start_seconds)),
         ("Capture", _timed(artifact.capture_seconds, artifact.bytes)),
-        *_phases(artifact.phases, artifact.bytes),
+        *_phases(artifact.phases, artifact.phase_bytes, artifact.bytes),
     ]
 
 
@@ -157,15 +157,16 @@ def _last_restore(restore: LastRestore | None, artifact: Artifact | None, now: d
         ("Node", restore.node or UNKNOWN),
         ("At", _moment(restore.at, now)),
         ("Took", _timed(restore.seconds, moved if restore.result == "restored" else 0)),
-        *_phases(restore.phases, moved),
+        *_phases(restore.phases, restore.phase_bytes, moved),
     ]
 
 
-def _phases(phases: Mapping[str, float], moved: int) -> Pairs:
-    """Each phase with its share of all, and its rate if it reads every byte of the artifact."""
+def _phases(phases: Mapping[str, float], moved: Mapping[str, int], size: int) -> Pairs:
+    """Each phase with its share of all, and its rate if it moves bytes; an older agent did not say, but some read them all."""
     total = sum(phases.values()) or 1.0
+    known = moved or dict.fromkeys(_READS_ALL, size)
     return [
-        (f"  {name}", f"{human_seconds(seconds):<6} {seconds / total:>4.0%}{_rate(seconds, moved if name in _READS_ALL else 0)}")
+        (f"  {name}", f"{human_seconds(seconds):<6} {seconds / total:>4.0%}{_rate(seconds, known.get(name, 0))}")
         for name, seconds in phases.items()
     ]
 

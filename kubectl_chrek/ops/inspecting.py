@@ -1,9 +1,10 @@
 """`inspect`: what lies in a checkpoint's artifact, as its record tells: processes, memory, GPUs, what it depends on. Pure."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from kubectl_chrek.api.checkpoint import Artifact, CapturedProcess, Checkpoint
+from kubectl_chrek.api.checkpoint import Artifact, CapturedProcess, Checkpoint, Inventory
 from kubectl_chrek.api.compatibility import Compatibility, Gpu
 from kubectl_chrek.api.errors import NotReadyError
 from kubectl_chrek.ops.formatting import UNKNOWN, human_bytes, plural
@@ -36,7 +37,7 @@ def tree(checkpoint: Checkpoint) -> list[str]:
     artifact = _artifact(checkpoint)
     branches: list[tuple[str, list[str]]] = [
         (f"Artifact {artifact.generation}", _sizes(checkpoint, artifact)),
-        (f"Processes ({len(artifact.processes)})", _processes(artifact.processes)),
+        *_held(artifact),
         ("Depends on", _depends(artifact.compatibility)),
     ]
     lines = [f"{checkpoint.metadata.namespace}/{checkpoint.metadata.name}"]
@@ -66,6 +67,40 @@ def _sizes(checkpoint: Checkpoint, artifact: Artifact) -> list[str]:
     leaves.append(f"at {checkpoint.status.location or UNKNOWN} ({checkpoint.status.storage_type or UNKNOWN})")
     leaves.append(f"digest {artifact.digest or UNKNOWN}")
     return leaves
+
+
+def _held(artifact: Artifact) -> list[tuple[str, list[str]]]:
+    """What the processes held; without an inventory, who they were."""
+    found = artifact.inventory
+    if found is None or not found.process_count:
+        return [(f"Processes ({len(artifact.processes)})", _processes(artifact.processes))]
+    threads = {process.pid: process.threads for process in artifact.processes}
+    lines = []
+    for each in found.processes:
+        running = plural(threads[each.pid], "thread") if each.pid in threads else ""
+        told = (running, human_bytes(sum(each.resident.values())), plural(each.files, "file"))
+        lines.append(_cut(f"{each.pid} under {each.parent}: {', '.join(filter(None, told))}: {each.command}"))
+    opened = ", ".join(f"{count} {kind}" for kind, count in found.open_files.items())
+    return [
+        (f"Processes ({found.process_count})", lines + _more(found, "processes")),
+        ("Memory", [f"{kind}: {text}" for kind, text in (("resident", _kinds(found.resident)), ("mapped", _kinds(found.mapped)))]),
+        (f"Open files ({sum(found.open_files.values())})", [opened or "none", *map(_cut, found.files), *_more(found, "files")]),
+        ("Sockets", [*map(_cut, found.sockets), *_more(found, "sockets")] or ["none"]),
+        ("Variables", [*_wrapped(found.variables), *_more(found, "variables")] or ["none"]),
+    ]
+
+
+def _kinds(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{human_bytes(size)} {kind}" for kind, size in sizes.items()) or UNKNOWN
+
+
+def _more(found: Inventory, name: str) -> list[str]:
+    count = found.omitted.get(name, 0)
+    return [f"and {count} more, which the artifact's inspect.json lists"] if count else []
+
+
+def _wrapped(words: Sequence[str]) -> list[str]:
+    return textwrap.wrap(" ".join(words), _WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _processes(processes: Sequence[CapturedProcess]) -> list[str]:

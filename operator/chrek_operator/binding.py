@@ -79,11 +79,16 @@ def read_block(graph: Mapping[str, Any], service: str) -> ServiceCheckpoint | No
     """
     spec = graph["spec"]["services"][service] or {}
     block = read_service_checkpoint(service, spec)
-    nodes = (spec.get("multinode") or {}).get("nodeCount") or 1
-    if block is not None and nodes > 1:
-        hint = "disable its checkpoint, or set nodeCount to 1"
-        raise UsageError(f"spec.services.{service}.multinode: a worker of {nodes} pods cannot be captured", hint=hint)
+    flaw = multinode_flaw(service, spec) if block is not None else ""
+    if flaw:
+        raise UsageError(flaw, hint="disable its checkpoint, or set nodeCount to 1")
     return block
+
+
+def multinode_flaw(service: str, spec: Mapping[str, Any]) -> str:
+    """Why a service's worker cannot be captured, although its checkpoint block is right; empty if it can."""
+    nodes = (spec.get("multinode") or {}).get("nodeCount") or 1
+    return f"spec.services.{service}.multinode: a worker of {nodes} pods cannot be captured" if nodes > 1 else ""
 
 
 def awaited(block: ServiceCheckpoint, binding: Binding) -> bool:

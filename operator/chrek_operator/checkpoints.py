@@ -12,7 +12,7 @@ from chrek_operator.binding import choose, usable
 from chrek_operator.draft import Draft
 from chrek_operator.expiry import sooner
 from chrek_operator.jobs import job_body
-from chrek_operator.objects import controlled_by, is_deleting, status_condition, timestamp
+from chrek_operator.objects import controlled_by, is_deleting, is_managed, status_condition, timestamp
 from chrek_operator.settings import Settings
 from chrek_operator.shim import shim_config_map
 from chrek_operator.trouble import describe_pods
@@ -90,8 +90,8 @@ def plan_refused(seen: Seen, error: ChrekError, settings: Settings) -> Plan:
 
 
 def own_job(seen: Seen) -> Body | None:
-    """The Job, if it is this checkpoint's."""
-    return seen.job if seen.job is not None and controlled_by(seen.job, seen.body) else None
+    """The Job, if it is this checkpoint's, and of our making."""
+    return seen.job if seen.job is not None and controlled_by(seen.job, seen.body) and is_managed(seen.job) else None
 
 
 def _invalid(seen: Seen, error: ChrekError | ValidationError, settings: Settings) -> Plan:
@@ -164,6 +164,10 @@ def _pending(seen: Seen, checkpoint: Checkpoint, draft: Draft, settings: Setting
         return draft.plan(recheck=settings.poll)
     if own_job(seen) is None:
         message = f"Job {name} exists and is not this checkpoint's: delete it, or give the checkpoint another name"
+        if controlled_by(seen.job, seen.body):
+            message = (
+                f"Job {name} was made by another operator: switch off the Dynamo platform's own checkpoints, and delete the Job"
+            )
         draft.set(message=message)
         if draft.condition(Condition.JOB_CREATED, Reason.JOB_REFUSED, message, true=False):
             draft.tell(Reason.JOB_REFUSED, message, warning=True)

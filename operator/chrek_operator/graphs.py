@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from chrek_operator.actions import Delete, Plan, Tell
 from chrek_operator.draft import Draft
-from chrek_operator.integrated import plan_platform_service
+from chrek_operator.integrated import PODS_DIFFER, plan_platform_service
 from chrek_operator.objects import controlled_by, is_deleting
 from chrek_operator.services import Around, ServicePlan, plan_service
 from chrek_operator.settings import Settings
@@ -54,7 +54,13 @@ def plan_removals(graph: Body, around: Around, plans: Sequence[ServicePlan]) -> 
 def plan_warnings(graph: Body, plans: Sequence[ServicePlan]) -> Plan:
     """Events about whatever is wrong, told once for each version of the graph's spec."""
     generation = str(graph["metadata"].get("generation", 0))
-    return Plan(tuple(Tell(graph, plan.reason, plan.error or plan.note, generation, warning=True) for plan in plans if plan.reason))
+    return Plan(
+        tuple(
+            Tell(graph, plan.reason, plan.error or plan.note, generation, warning=plan.reason != PODS_DIFFER)
+            for plan in plans
+            if plan.reason
+        )
+    )
 
 
 def plan_status(graph: Body, around: Around, plans: Sequence[ServicePlan], now: datetime) -> Plan:

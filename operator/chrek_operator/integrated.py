@@ -5,7 +5,7 @@ a scheduling gate, which the webhook put there and which is lifted here: they ho
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from chrek_operator.actions import Patch, Plan
 from chrek_operator.binding import awaited, bind, read_block, usable
@@ -18,6 +18,9 @@ from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.api.graph import ServiceCheckpoint
 from kubectl_chrek.api.names import Reason
 from kubectl_chrek.cluster.resources import PODS
+
+PODS_DIFFER: Final = "PodsDiffer"
+"""Reason of an Event: usual while a graph's change is being rolled out."""
 
 Body = dict[str, Any]
 
@@ -59,7 +62,7 @@ def _bind(graph: Body, plan: ServicePlan, block: ServiceCheckpoint, around: Arou
             plan.needs_pod = True
             if pods:
                 message = "no pod has the image, arguments and variables of the graph"
-                plan.reason = "PodsDiffer"
+                plan.reason = PODS_DIFFER
                 plan.note = f"service {block.service}: {message}: its DynamoCheckpoint is made from the first that has"
             return False
         create_checkpoint(graph, plan, block.identity, around, template)

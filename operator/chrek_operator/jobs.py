@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from chrek_operator.injection import Injection, inject_source
-from chrek_operator.objects import LABEL_LIMIT, owner_reference
+from chrek_operator.objects import LABEL_LIMIT, MANAGED_BY, owner_reference
 from chrek_operator.settings import Settings
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Checkpoint
@@ -34,7 +34,7 @@ def job_body(body: Body, checkpoint: Checkpoint, settings: Settings) -> Body:
         names.LABEL_SOURCE: "true",
         names.LABEL_HASH: checkpoint.hash,
         names.LABEL_NAME: checkpoint.metadata.name,
-        "app.kubernetes.io/managed-by": names.MANAGER,
+        MANAGED_BY: names.MANAGER,
     }
     return {
         "apiVersion": JOBS.api_version,

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.api.identity import HASH_LENGTH
 
 LABEL_LIMIT: Final = 63
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 _NAME_LIMIT: Final = 253
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 _HASH: Final = re.compile(rf"[0-9a-f]{{{HASH_LENGTH}}}\Z")
@@ -34,6 +36,11 @@ def controlled_by(body: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
     """Whether `owner` is the controller of `body`."""
     references = body["metadata"].get("ownerReferences") or []
     return any(reference.get("controller") and reference["uid"] == owner["metadata"]["uid"] for reference in references)
+
+
+def is_managed(body: Mapping[str, Any]) -> bool:
+    """One of our programs has made it."""
+    return (body["metadata"].get("labels") or {}).get(MANAGED_BY) == names.MANAGER
 
 
 def is_deleting(body: Mapping[str, Any]) -> bool:

@@ -133,7 +133,8 @@ class Reconciler:
         await self._executor.run([action for plan in last for action in plan.actions], key.namespace)
         if any(raced):
             return 0
-        return self._settings.poll if any(plan.needs_pod for plan in plans) and self._is_young(body) else None
+        soon = self._is_young(body) or any(plan.note for plan in plans)
+        return self._settings.poll if soon and any(plan.needs_pod for plan in plans) else None
 
     async def _policy(self, body: Body, key: Key) -> float | None:
         if is_deleting(body):
@@ -173,7 +174,7 @@ class Reconciler:
         return tuple(await self._cluster.list(PODS, key.namespace, labels=f"{names.LABEL_GRAPH}={key.name},!{names.LABEL_SOURCE}"))
 
     def _is_young(self, graph: Body) -> bool:
-        """Its first pods are about to come; later ones the resync finds, since pods are not watched."""
+        """Its first pods are about to come; those of one that has long had none the resync finds, since pods are not watched."""
         created = graph["metadata"].get("creationTimestamp")
         return bool(created) and (self._clock() - datetime.fromisoformat(created)).total_seconds() < YOUNG_SECONDS
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -147,6 +148,21 @@ async def test_a_tree_is_frozen_for_the_block_and_thawed_whatever_happens(signal
     with pytest.raises(KeyError):
         await capture()
     assert driver.calls[4:] == ["wake", ("restore", 11, {}), ("restore", 10, {}), ("unlock", 11), ("unlock", 10)]
+
+
+async def test_huge_pages_are_used_while_memory_moves_to_the_host_and_no_longer(signals, monkeypatch):
+    driver = Recorder()
+
+    @contextmanager
+    def noted():
+        driver.calls.append("huge")
+        yield
+        driver.calls.append("as before")
+
+    monkeypatch.setattr(module, "huge_pages", noted)
+    gpus = Gpus(lambda: driver, devices=module.Path(os.devnull), huge=True)
+    async with gpus.frozen_gpu([process(10, 1001)], lambda: None):
+        assert driver.calls == ["huge", ("lock", 10), ("checkpoint", 10), "as before"]
 
 
 async def test_a_tree_without_cuda_asks_no_driver(tmp_path, monkeypatch):

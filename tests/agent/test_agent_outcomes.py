@@ -63,7 +63,7 @@ class Restores:
     async def record(self, *arguments):
         return Compatibility()
 
-    async def run(self, *arguments, check):
+    async def run(self, *arguments, namespace, check):
         self.calls += 1
         if isinstance(self.result, Exception):
             raise self.result

@@ -85,7 +85,7 @@ class FakeRestore:
     async def record(self, *arguments):
         return Compatibility()
 
-    async def run(self, *arguments, check):
+    async def run(self, *arguments, namespace, check):
         self.calls.append(arguments)
         if self.error is not None:
             raise self.error

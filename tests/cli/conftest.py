@@ -174,7 +174,27 @@ def fleet(fake):
         {"pid": 1001, "name": "engine", "threads": 1, "bytes": 1 << 20},
     ]
     artifact = {"generation": "g1", "digest": "d1", "bytes": 4 << 30, "files": 9, "node": "new", "compatibility": record}
-    shared = {"storedBytes": 1 << 30, "uniqueBytes": 1 << 29, "processes": processes, "coldStartSeconds": 60.0}
+    inventory = {
+        "processCount": 3,
+        "resident": {"anonymous": 3 << 30, "shared": 1 << 20},
+        "mapped": {"anonymous": 4 << 30, "reserved": 1 << 40},
+        "openFiles": {"file": 2, "tcp": 1},
+        "processes": [
+            {"pid": 7, "parent": 1, "command": "python3 -m w --api-key ***", "resident": {"anonymous": 3 << 30}, "files": 2},
+            {"pid": 1001, "parent": 7, "command": "engine", "resident": {"shared": 1 << 20}, "files": 1},
+        ],
+        "sockets": ["tcp 0.0.0.0:8000 listening"],
+        "files": ["/models/m\x1b[2J", "/tmp/x"],
+        "variables": ["HF_TOKEN", "PATH"],
+        "omitted": {"processes": 1, "variables": 40},
+    }
+    shared = {
+        "storedBytes": 1 << 30,
+        "uniqueBytes": 1 << 29,
+        "processes": processes,
+        "inventory": inventory,
+        "coldStartSeconds": 60.0,
+    }
     place = {"storageType": "pvc", "location": "/checkpoints/x"}
     fake.checkpoint("used", phase="Ready", artifact=artifact | shared, **place)
     fake.checkpoint("idle", phase="Ready", artifact=artifact | {"generation": "g2", "bytes": 2 << 30}, **place)

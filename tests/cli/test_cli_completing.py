@@ -41,6 +41,7 @@ def ask(fleet, monkeypatch, capsys):
         (["-n", "x", "lo"], ["logs"]),
         (["describe", "u"], ["used"]),
         (["gc", "--yes", "i"], ["idle"]),
+        (["export", "id"], ["idle"]),
         (["diff", "used", ""], ["empty", "idle", "other", "used"]),
         (["gc", "--keep-"], ["--keep-last", "--keep-within"]),
         (["--con"], ["--context"]),
@@ -64,6 +65,7 @@ def test_files_are_the_shells_business(ask):
     assert ask("prewarm", "-f", "") == ([], ":0")
     assert ask("hash", "--filename=") == ([], ":0")
     assert ask("hash", "--diff", "") == ([], ":0")
+    assert ask("import", "") == ask("export", "idle", "") == ([], ":0")
 
 
 def test_the_words_before_choose_the_cluster(ask, fleet):

@@ -38,6 +38,7 @@ VERBS = {
     "hash": ["hash", "--diff", "x", "y"],
     "doctor": ["doctor"],
     "version": ["version", "--server"],
+    "export": ["export", "x", "no-such-directory/x.chrek"],
 }
 ALL = pytest.mark.parametrize("words", VERBS.values(), ids=VERBS.keys())
 

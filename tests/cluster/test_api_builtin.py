@@ -105,6 +105,19 @@ async def test_only_a_few_fields_of_a_pod_can_change(cluster):
     assert after["spec"]["containers"][0]["image"] == "example.invalid/x:2"
 
 
+async def test_scheduling_gates_of_a_pod_can_only_be_lifted(cluster):
+    gates = [{"name": "example.com/one"}, {"name": "example.com/two"}]
+    with pytest.raises(UsageError, match=r"spec\.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared"):
+        await cluster.create(PODS, pod(schedulingGates=gates, nodeName="chrek-none"))
+    await cluster.create(PODS, pod(schedulingGates=gates))
+    after = await cluster.patch(PODS, "p", {"spec": {"schedulingGates": gates[:1]}})
+    assert after["spec"]["schedulingGates"] == gates[:1]
+    with pytest.raises(UsageError, match="found new scheduling gate"):
+        await cluster.patch(PODS, "p", {"spec": {"schedulingGates": gates}})
+    after = await cluster.patch(PODS, "p", {"spec": {"schedulingGates": None}})
+    assert "schedulingGates" not in after["spec"]
+
+
 async def test_a_binding_puts_a_pod_on_a_node_once(api, cluster, namespace):
     await cluster.create(PODS, pod())
     binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "chrek-none"}}

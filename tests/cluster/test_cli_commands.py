@@ -244,7 +244,7 @@ async def test_pin_then_gc(chrek, make):
 async def test_doctor_compat_df_and_version(chrek, cluster, make):
     record = {"kernel": "6.12.0", "gpus": []}
     await make("x", phase="Ready", artifact={"generation": "g", "bytes": 1 << 30, "compatibility": record})
-    code, out, _ = await chrek("doctor", "-o", "json")
+    _, out, _ = await chrek("doctor", "-o", "json")
     findings = {each["name"]: each["verdict"] for each in json.loads(out)["findings"]}
     assert (findings["server"], findings["crds"], findings["access"]) == ("ok", "ok", "ok")
     node = {"apiVersion": "nvidia.com/v1alpha1", "kind": "ChrekNode", "metadata": {"name": f"n-{cluster.namespace}"}}

@@ -59,6 +59,8 @@ class Mortal:
 class Story:
     """A graph makes a checkpoint, which becomes Ready, loses its graph, and is evicted by a policy."""
 
+    mode = "own"
+
     def __init__(self, cluster, namespace, limit=0):
         self.cluster = cluster
         self.namespace = namespace
@@ -112,7 +114,7 @@ class Story:
         return await self._state((CHECKPOINTS, CONFIG_MAPS, GRAPHS, POLICIES, *((JOBS, DEPLOYMENTS) if "graph" in kinds else ())))
 
     def _operator(self):
-        return Reconciler(self.mortal, Settings(namespaces=(self.namespace,)))
+        return Reconciler(self.mortal, Settings(namespaces=(self.namespace,), mode=self.mode))
 
     async def _state(self, resources):
         kept = {}
@@ -123,6 +125,33 @@ class Story:
         told = {event["reason"] for event in await self.cluster.list(EVENTS, self.namespace) if about_us(event)}
         # That it has made a checkpoint is the one thing that an operator which is killed right then never tells.
         return kept, sorted(told - {"CheckpointCreated"})
+
+
+class PlatformStory(Story):
+    """A pod of the platform waits for the checkpoint that is made from it, until that is Ready."""
+
+    mode = "integrate"
+
+    async def tell(self):
+        await self.cluster.create(NAMESPACES, {"metadata": {"name": self.namespace}})
+        block = {"enabled": True, "identity": IDENTITY, "startupPolicy": "WaitForCheckpoint"}
+        worker = {"image": "registry.invalid/worker:1", "args": ["python3 -m dynamo.vllm"]}
+        await self._create(GRAPHS, "g", {"services": {"W": {"extraPodSpec": {"mainContainer": worker}, "checkpoint": block}}})
+        labels = {names.LABEL_GRAPH: "g", names.LABEL_COMPONENT: "W"}
+        container = {"name": "main", "command": ["/bin/sh", "-c"], **worker}
+        spec = {"containers": [container], "schedulerName": "nobody", "schedulingGates": [{"name": names.SCHEDULING_GATE}]}
+        await self.cluster.create(PODS, {"metadata": {"name": "w", "labels": labels}, "spec": spec}, self.namespace)
+        chapters = [await self._settle("graph", "checkpoint"), await self._gates()]
+        status = {"artifact": {"generation": "g1", "bytes": 1, "files": 1}}
+        await self.cluster.patch(CHECKPOINTS, HASH, {"status": status}, self.namespace, subresource="status")
+        chapters += [await self._settle("checkpoint", "graph"), await self._gates()]
+        # There is no agent to delete the artifact.
+        await self.cluster.patch(CHECKPOINTS, HASH, {"metadata": {"finalizers": None}}, self.namespace)
+        await self.cluster.delete(NAMESPACES, self.namespace)
+        return chapters
+
+    async def _gates(self):
+        return len((await self.cluster.get(PODS, "w", self.namespace))["spec"].get("schedulingGates") or [])
 
 
 def about_us(event):
@@ -154,5 +183,16 @@ async def test_whenever_it_is_killed_it_comes_to_the_same_end(cluster, namespace
     assert undisturbed.mortal.count > 15
     for limit in range(1 + shard, undisturbed.mortal.count + 1, SHARDS):
         story = Story(cluster, f"{namespace}-{shard}-{limit}", limit)
+        assert await story.tell() == wanted, f"killed after write {limit}"
+        assert story.mortal.left <= 0
+
+
+async def test_beside_the_platform_too(cluster, namespace):
+    undisturbed = PlatformStory(cluster, f"{namespace}-p")
+    wanted = await undisturbed.tell()
+    assert [wanted[1], wanted[3]] == [1, 0]
+    assert wanted[2][0]["dynamographdeployments/g"]["status"]["checkpoints"]["W"]["ready"]
+    for limit in range(1, undisturbed.mortal.count + 1):
+        story = PlatformStory(cluster, f"{namespace}-p-{limit}", limit)
         assert await story.tell() == wanted, f"killed after write {limit}"
         assert story.mortal.left <= 0

@@ -106,14 +106,19 @@ async def gone(tester, resource, name):
 
 
 @pytest.fixture
-async def operator(recorded):
+def mode():
+    return "own"
+
+
+@pytest.fixture
+async def operator(recorded, mode):
     cluster, tester, _ = recorded
     for name in (TEAM, OWN):
         await tester.create(NAMESPACES, {"metadata": {"name": name}})
     await tester.create(CLUSTER_ROLES, {"metadata": {"name": names.OPERATOR}, "rules": [rule.to_policy() for rule in CLUSTER]})
     stop = asyncio.Event()
     webhook = Webhook(namespace=OWN, url="https://127.0.0.1", address="127.0.0.1", port=0)
-    settings = Settings(poll=0.2, lease_namespace=OWN, lease_seconds=1.0, webhook=webhook)
+    settings = Settings(mode=mode, poll=0.2, lease_namespace=OWN, lease_seconds=1.0, webhook=webhook)
     task = asyncio.create_task(run_operator(cluster, settings, stop))
     await until(lambda: tester.get(VALIDATING_WEBHOOKS, names.OPERATOR))
     yield tester
@@ -207,25 +212,60 @@ async def the_webhooks_repaired(tester, cluster):
     assert [(each["kind"], each["name"]) for each in owner] == [("ClusterRole", names.OPERATOR)]
 
 
+async def a_graph_of_the_platform(tester):
+    """A service whose pods wait for their checkpoint."""
+    block = {"enabled": True, "identity": IDENTITY, "startupPolicy": "WaitForCheckpoint"}
+    await tester.create(GRAPHS, kinded(GRAPHS, "g", {"services": {"W": service(checkpoint=block)}}), TEAM)
+    labels = {names.LABEL_GRAPH: "g", names.LABEL_COMPONENT: "W"}
+    worker = {"name": "main", "image": IMAGE, "command": ["/bin/sh", "-c"], "args": ["python3 -m dynamo.vllm"]}
+    made = await tester.create(PODS, kinded(PODS, "w", {"containers": [worker]}, labels=labels), TEAM)
+    assert made["spec"]["schedulingGates"] == [{"name": names.SCHEDULING_GATE}]
+    await phase(tester, HASH, "Creating")
+    artifact = {"status": {"artifact": {"generation": "g1", "bytes": 1, "files": 1}}}
+    await tester.patch(CHECKPOINTS, HASH, artifact, TEAM, subresource="status")
+
+    async def told():
+        lifted = not (await tester.get(PODS, "w", TEAM))["spec"].get("schedulingGates")
+        return lifted and (await tester.get(GRAPHS, "g", TEAM)).get("status", {}).get("checkpoints", {})["W"]["ready"]
+
+    await until(told)
+
+
+def judge(requests, mode):
+    """Which rights were used, and which requests had none."""
+    used, missing = set(), set()
+    for request in requests:
+        granting = [grant for grant in grants(mode) if allows(grant, request)]
+        used.update(granting[:1])
+        if not granting:
+            missing.add(request)
+    return used, missing
+
+
 async def test_every_right_is_used_and_none_is_missing(operator, recorded):
     cluster, tester, requests = recorded
     await all_flows(tester)
     await the_webhooks_repaired(tester, cluster)
     assert (await tester.get(LEASES, names.OPERATOR, OWN))["spec"]["holderIdentity"]
     assert (await tester.get(SECRETS, names.WEBHOOK_SECRET, OWN))["data"]
-    used, missing = set(), set()
-    for request in requests:
-        granting = [grant for grant in grants() if allows(grant, request)]
-        used.update(granting[:1])
-        if not granting:
-            missing.add(request)
+    used, missing = judge(requests, "own")
     assert missing == set()
-    assert {grant for grant in grants() if grant not in used} == set()
+    assert {grant for grant in grants("own") if grant not in used} == set()
 
 
-def grants():
+@pytest.mark.parametrize("mode", ["integrate"])
+async def test_what_is_allowed_beside_the_platform_is_used_and_enough(operator, recorded):
+    _, tester, requests = recorded
+    await a_graph_of_the_platform(tester)
+    used, missing = judge(requests, "integrate")
+    assert missing == set()
+    assert {grant for grant in grants("integrate") if grant[1].mode and grant not in used} == set()
+
+
+def grants(mode):
     """(scope, rule, verb) one by one; those of names come first, so that a request is put down to the narrowest."""
-    scoped = [(scope, rule) for scope, rules in (("cluster", CLUSTER), ("own", OWN_NAMESPACE)) for rule in rules]
+    rules = (("cluster", rule) for rule in CLUSTER if rule.mode in (None, mode))
+    scoped = [*rules, *(("own", rule) for rule in OWN_NAMESPACE)]
     narrow = sorted(scoped, key=lambda pair: not pair[1].only)
     return [(scope, rule, verb) for scope, rule in narrow for verb in rule.verbs]
 

@@ -104,6 +104,12 @@ async def test_two_graphs_of_one_identity_share_a_checkpoint(team, cluster, kube
     await until("other-vllmworker", "get", "deployments")
     await until("my-llm-vllmworker", "get", "deployments")
     assert [found["metadata"]["name"] for found in await cluster.list(CHECKPOINTS, team)] == [QUICK_HASH]
+    await kubectl("delete", "dgd", "my-llm")
+    async with asyncio.timeout(60):
+        while "my-llm-vllmworker" in {found["metadata"]["name"] for found in await cluster.list(DEPLOYMENTS, team)}:
+            await asyncio.sleep(0.02)
+    assert "deletionTimestamp" not in (await cluster.get(CHECKPOINTS, QUICK_HASH, team))["metadata"]
+    assert "deletionTimestamp" not in (await cluster.get(DEPLOYMENTS, "other-vllmworker", team))["metadata"]
 
 
 async def test_the_complete_example_in_the_namespace_it_names(cluster, kubectl):

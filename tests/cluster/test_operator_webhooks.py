@@ -15,7 +15,9 @@ from kubectl_chrek.cluster.resources import (
     CHECKPOINTS,
     CONFIG_MAPS,
     GRAPHS,
+    JOBS,
     MUTATING_WEBHOOKS,
+    NAMESPACES,
     PODS,
     POLICIES,
     SECRETS,
@@ -66,7 +68,7 @@ async def operator(cluster, namespace, mode):
     """The operator with webhooks, in this process."""
     stop = asyncio.Event()
     webhook = Webhook(namespace=namespace, url="https://127.0.0.1", address="127.0.0.1", port=0)
-    settings = Settings(namespaces=(namespace,), mode=mode, poll=0.5, webhook=webhook)
+    settings = Settings(namespaces=(namespace,), mode=mode, poll=0.5, resync=2.0, webhook=webhook)
     with suppress(NotFoundError):
         await cluster.delete(MUTATING_WEBHOOKS, names.OPERATOR)
     with suppress(NotFoundError):
@@ -167,22 +169,111 @@ def until_labelled(cluster, namespace):
     return wait
 
 
-@pytest.mark.parametrize("mode", ["integrate"], indirect=True)
-async def test_pods_of_the_platforms_own_workers_get_the_shim(operator, cluster, namespace, until_labelled):
-    block = {"enabled": True, "mode": "auto", "identity": IDENTITY}
+def platform_graph(**block):
+    block = {"enabled": True, "mode": "auto", "identity": IDENTITY, **block}
     main = {"image": IMAGE, "args": ["python3 -m dynamo.vllm"]}
     services = {"VllmWorker": {"extraPodSpec": {"mainContainer": main}, "checkpoint": block}, "Frontend": {}}
-    await cluster.create(GRAPHS, kinded(GRAPHS, "my-llm", {"services": services}), namespace)
+    return kinded(GRAPHS, "my-llm", {"services": services})
+
+
+def platform_pod(name, component="VllmWorker"):
+    """What the platform makes of a service: more than the graph says."""
+    labels = {names.LABEL_GRAPH: "my-llm", names.LABEL_COMPONENT: component}
+    env = [{"name": "VLLM_PORT", "value": "5000"}]
+    wrapped = ["exec python3 -m dynamo.vllm --wrapped"]
+    return pod(name, labels=labels, command=["/bin/sh", "-c"], args=wrapped, env=env)
+
+
+def held(body):
+    return names.SCHEDULING_GATE in {gate["name"] for gate in body["spec"].get("schedulingGates") or ()}
+
+
+async def until(look):
     async with asyncio.timeout(30):
-        while not await cluster.list(CHECKPOINTS, namespace):
+        while True:
+            with suppress(NotFoundError):
+                found = await look()
+                if found:
+                    return found
             await asyncio.sleep(0.02)
-    await until_labelled(HASH)
-    labels = {names.LABEL_GRAPH: "my-llm", names.LABEL_COMPONENT: "VllmWorker"}
-    worker = await cluster.create(PODS, pod("worker", labels=labels), namespace)
-    assert worker["metadata"]["labels"][names.LABEL_NAME] == HASH
-    frontend = await cluster.create(PODS, pod("frontend", labels=labels | {names.LABEL_COMPONENT: "Frontend"}), namespace)
-    assert frontend["spec"]["containers"][0]["command"] == ["serve"]
+
+
+@pytest.mark.parametrize("mode", ["integrate"], indirect=True)
+async def test_the_platforms_first_pod_gets_the_shim_and_is_what_is_captured(operator, cluster, namespace):
+    await cluster.create(GRAPHS, platform_graph(), namespace)
+    frontend = await cluster.create(PODS, platform_pod("frontend", "Frontend"), namespace)
+    assert frontend["spec"]["containers"][0]["command"] == ["/bin/sh", "-c"]
     assert names.ANNOTATION_UNTOUCHED not in (frontend["metadata"].get("annotations") or {})
+    worker = await cluster.create(PODS, platform_pod("worker"), namespace)
+    assert worker["metadata"]["labels"][names.LABEL_HASH] == HASH
+    assert not held(worker)
+    job = await until(lambda: cluster.get(JOBS, f"checkpoint-{HASH}", namespace))
+    source, target = job["spec"]["template"]["spec"]["containers"][0], worker["spec"]["containers"][0]
+    assert source["command"] == target["command"]
+    assert source["command"][-1] == "exec python3 -m dynamo.vllm --wrapped"
+    assert {"name": "VLLM_PORT", "value": "5000"} in source["env"]
+    assert names.LABEL_GRAPH not in job["spec"]["template"]["metadata"]["labels"]
+
+    async def status():
+        return ((await cluster.get(GRAPHS, "my-llm", namespace)).get("status") or {}).get("checkpoints")
+
+    assert await until(status) == {"VllmWorker": {"checkpointName": HASH, "identityHash": HASH, "ready": False}}
+
+
+@pytest.mark.parametrize("mode", ["integrate"], indirect=True)
+async def test_a_pod_whose_graph_went_unseen_is_let_go(operator, cluster, namespace):
+    orphan = platform_pod("orphan")
+    orphan["spec"]["schedulingGates"] = [{"name": names.SCHEDULING_GATE}]
+    orphan["metadata"]["labels"][names.LABEL_RESTORE] = "true"
+    await cluster.create(PODS, orphan, namespace)
+
+    async def free():
+        return not held(await cluster.get(PODS, "orphan", namespace))
+
+    await until(free)
+
+
+@pytest.mark.parametrize("mode", ["integrate"], indirect=True)
+@pytest.mark.parametrize("end", ["Ready", "Failed", "the graph is deleted", "the graph waits no more"])
+async def test_a_waiting_pod_takes_no_node_until_its_checkpoint_is_decided(operator, cluster, namespace, end):
+    await cluster.create(GRAPHS, platform_graph(startupPolicy="WaitForCheckpoint"), namespace)
+    assert held(await cluster.create(PODS, platform_pod("worker"), namespace))
+
+    async def creating():
+        return (await cluster.get(CHECKPOINTS, HASH, namespace)).get("status", {}).get("phase") == "Creating"
+
+    await until(creating)
+    assert held(await cluster.get(PODS, "worker", namespace))
+    if end == "Ready":
+        artifact = {"status": {"artifact": {"generation": "g", "bytes": 1, "files": 1}}}
+        await cluster.patch(CHECKPOINTS, HASH, artifact, namespace, subresource="status")
+    elif end == "Failed":
+        await cluster.patch(CHECKPOINTS, HASH, {"status": {"phase": "Failed"}}, namespace, subresource="status")
+    elif end == "the graph is deleted":
+        await cluster.delete(GRAPHS, "my-llm", namespace)
+    else:
+        block = {"spec": {"services": {"VllmWorker": {"checkpoint": {"startupPolicy": "Immediate"}}}}}
+        await cluster.patch(GRAPHS, "my-llm", block, namespace)
+
+    async def free():
+        return not held(await cluster.get(PODS, "worker", namespace))
+
+    await until(free)
+
+
+async def test_no_reference_leads_to_another_namespace(operator, cluster, namespace):
+    """A name is part of a path: with `..` in it, it would be another path, read with the operator's rights."""
+    other = f"{namespace}-other"
+    await cluster.create(NAMESPACES, {"metadata": {"name": other}})
+    try:
+        secret = checkpoint(command=["serve", "--token=theirs"])
+        await cluster.create(CHECKPOINTS, secret, other)
+        reference = f"../../{other}/dynamocheckpoints/{HASH}"
+        made = await cluster.create(PODS, pod("worker", reference, command=None, args=None), namespace)
+        assert "theirs" not in json.dumps(made)
+        assert "cannot be the name of a DynamoCheckpoint" in made["metadata"]["annotations"][names.ANNOTATION_UNTOUCHED]
+    finally:
+        await cluster.delete(NAMESPACES, other)
 
 
 @pytest.mark.parametrize(

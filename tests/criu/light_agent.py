@@ -59,10 +59,10 @@ class LightAgent:
     def restore(self, box: Box, artifact: Artifact) -> Restored:
         return asyncio.run(self.restoring(box.container, artifact))
 
-    async def restoring(self, container: Container, artifact: Artifact) -> Restored:
+    async def restoring(self, container: Container, artifact: Artifact, namespace: str = "") -> Restored:
         await wait_for_shim(container, seconds=20)
         restore = Restore(self.config, Criu(self.config.criu_root), Store.at(self.config.base_path))
-        return await restore.run("light", HASH, artifact, container, "")
+        return await restore.run("light", HASH, artifact, container, "", namespace=namespace)
 
     def remains(self) -> list[str]:
         """What an operation that has ended must not leave: entries in the journal, captures under way, images."""

@@ -104,6 +104,8 @@ def test_what_a_pod_asks_for(metadata, mode, request_):
     ("found", "command"),
     [
         (checkpoint(argv=["captured", "--x"]), ["captured", "--x"]),
+        (checkpoint(argv=["captured", "--api-key", "***"]), ["serve"]),
+        (checkpoint(argv=["captured", "--api-key=***"], command=("templated",)), ["templated"]),
         (checkpoint(command=("templated",)), ["templated"]),
         (checkpoint(command=()), []),
     ],
@@ -184,16 +186,28 @@ def test_all_that_is_wrong_with_a_graph_is_said_at_once(mode):
         "B": {"checkpoint": {"enabled": True}},
         "C": {"checkpoint": {"enabled": True, "checkpointRef": "nowhere"}},
         "D": {"checkpoint": {"enabled": False, "mode": "sometimes"}},
+        "E": {"checkpoint": {"enabled": True, "checkpointRef": "other/name"}},
     }
     body = {"metadata": {"name": "g"}, "spec": {"services": services}}
     answer = validate(question(names.GRAPH_KIND, body), [], mode)
     assert "A.checkpoint.mode: unknown mode 'sometimes'" in answer.refusal
     assert "B.checkpoint: give checkpointRef, or identity" in answer.refusal
+    assert (
+        "'other/name' cannot be the name of a DynamoCheckpoint (give the metadata.name of one in the same namespace)"
+        in answer.refusal
+    )
     assert "D" not in answer.refusal.replace("DynamoCheckpoint", "")
     body["spec"]["services"] = {"C": services["C"]}
     warned = validate(question(names.GRAPH_KIND, body), [], mode)
     assert warned.refusal == ""
     assert warned.warnings == ("service C: there is no DynamoCheckpoint nowhere yet: its pods start cold until it is Ready",)
+
+
+def test_a_worker_of_several_pods_is_warned_of():
+    services = {"W": {"multinode": {"nodeCount": 2}, "checkpoint": {"enabled": True, "identity": IDENTITY}}}
+    answer = validate(question(names.GRAPH_KIND, {"metadata": {"name": "g"}, "spec": {"services": services}}), [], INTEGRATE)
+    assert answer.refusal == ""
+    assert answer.warnings == ("spec.services.W.multinode: a worker of 2 pods cannot be captured: they start cold",)
 
 
 @pytest.mark.parametrize("review", [None, [], {}, {"request": 5}])

@@ -175,6 +175,14 @@ def test_a_foreign_job_of_the_same_name_is_left_alone(world):
     assert world.status["phase"] == "Creating"
 
 
+def test_a_job_of_the_platforms_own_controller_is_no_source_of_ours(creating):
+    creating.job["metadata"]["labels"].pop("app.kubernetes.io/managed-by")
+    creating.settle()
+    assert creating.status["phase"] == "Pending"
+    assert "switch off the Dynamo platform's own checkpoints" in creating.status["message"]
+    assert creating.condition("JobCreated") == ("False", "JobRefused")
+
+
 def test_our_own_job_is_adopted_when_the_status_was_not_written(world):
     world.settle()
     world.checkpoint["status"]["phase"] = "Pending"
@@ -229,6 +237,19 @@ def test_what_is_wrong_with_a_job_is_told_without_what_was_written_there(make_wo
         "spec.job.podTemplateSpec: Input should be a valid dictionary; "
         "spec.job.backoffLimit: Input should be a valid integer, unable to parse string as an integer"
     )
+
+
+def test_what_a_template_says_is_in_no_status_and_no_event(make_world, make_pod):
+    worker = {"name": "main", "image": "i", "command": ["serve", "--key=hf_arg"], "env": [{"name": "HF_TOKEN", "value": "hf_env"}]}
+    world = make_world(podTemplateSpec={"spec": {"containers": [worker]}})
+    world.settle()
+    world.pods = [make_pod({"waiting": {"reason": "CreateContainerConfigError", "message": "secret s has no key k"}})]
+    world.settle()
+    assert "secret s has no key k" in world.status["message"]
+    world.finish_job("Failed", "BackoffLimitExceeded", failed=4)
+    world.settle()
+    assert world.status["phase"] == "Failed"
+    assert "hf_" not in str([world.status, [event.message for event in world.events]])
 
 
 def test_a_template_without_a_command_fails_with_the_reason(make_world):

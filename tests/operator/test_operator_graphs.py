@@ -99,6 +99,19 @@ def test_auto_mode_creates_the_checkpoint_named_by_its_hash_and_owned_by_nobody(
     assert [(action.reason, action.warning) for action in told] == [("CheckpointCreated", False)]
 
 
+def test_both_spellings_of_an_identity_are_one_and_two_that_differ_are_told():
+    other = {"framework": "vllm"} | {key: value for key, value in IDENTITY.items() if key != "backendFramework"}
+    both = IDENTITY | {"framework": "vllm"}
+    for identity in (other, both):
+        (created,) = play(graph(W=service(AUTO | {"identity": identity}))).checkpoints
+        assert created["metadata"]["name"] == HASH
+        assert "framework" not in created["spec"]["identity"]
+    found = play(graph(W=service(AUTO | {"identity": both | {"framework": "sglang"}})))
+    assert found.checkpoints == []
+    assert "differs from backendFramework" in found.warnings[0].message
+    assert len(found.deployments) == 1
+
+
 def test_the_deployment_of_a_service():
     found = play(graph(VllmWorker=service(AUTO, replicas=2, labels={"team": "a"})))
     (deployment,) = found.deployments

@@ -84,7 +84,7 @@ def rules(documents, program):
 def test_the_operators_role_is_what_it_says_it_needs(mode):
     wanted = set()
     for rule in (*rbac.CLUSTER, *rbac.OWN_NAMESPACE):
-        if mode == "own" or not rule.own_mode:
+        if rule.mode in (None, mode):
             wanted |= set(itertools.product((rule.group,), (rule.resource,), rule.verbs, rule.only or ("",)))
     assert rules(render(f"mode={mode}"), "operator") == wanted
     namespaced = {rule for rule in wanted if rule[1] not in WEBHOOK}
@@ -125,3 +125,21 @@ def test_what_is_switched_off_is_not_there():
     documents = render("agent.enabled=false", "operator.enabled=false", "storage.pvc.create=false")
     assert documents == []
     assert names(render("operator.webhook.enabled=false"), "Service") == set()
+
+
+def test_the_operator_can_write_where_it_must():
+    """Python wants a folder for temporary files, and kopf and TLS make some."""
+    documents = render()
+    pod = find(documents, "Deployment", "chrek-operator")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes[mounts["/tmp"]]["emptyDir"]["medium"] == "Memory"
+
+
+@pytest.mark.parametrize(("webhook", "probes"), [("true", [{"port": "webhook"}]), ("false", [])])
+def test_the_service_leads_to_operators_that_serve(webhook, probes):
+    operator = find(render(f"operator.webhook.enabled={webhook}"), "Deployment", "chrek-operator")
+    containers = operator["spec"]["template"]["spec"]["containers"]
+    assert [container["readinessProbe"]["tcpSocket"] for container in containers if "readinessProbe" in container] == probes

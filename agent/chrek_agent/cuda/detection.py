@@ -10,6 +10,8 @@ from typing import Final
 from chrek_agent import processes
 
 _DEVICE: Final = re.compile(r"/dev/nvidia(?:\d+|ctl|-uvm)")
+DEVICES: Final = Path("/dev/nvidiactl")
+"""What is there on a node with a GPU."""
 _LIBRARY: Final = "libcuda.so"
 
 

@@ -1,7 +1,7 @@
 """The driver's checkpoint calls, as little of them as we use.
 
 `cuda.bindings` is an optional package: it is imported when the first worker with CUDA comes along, and never without one.
-It has not run on a GPU yet.
+A map of GPUs is the one thing here that has not run on a GPU.
 """
 
 import ctypes

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from chrek_agent import processes
-from chrek_agent.cuda.detection import gpu_processes
+from chrek_agent.cuda.detection import DEVICES, gpu_processes
 from chrek_agent.cuda.driver import Bindings, Driver
 from chrek_agent.cuda.hugepages import huge_pages
 from chrek_agent.cuda.sequence import device_map, freeze, thaw, unfreeze
@@ -19,7 +19,6 @@ from chrek_agent.errors import ArtifactError, RestoreError
 
 LOG: Final = logging.getLogger(__name__)
 LOCK_SECONDS: Final = 60.0
-DEVICES: Final = Path("/dev/nvidiactl")
 
 
 def _wake(pids: Sequence[int]) -> None:

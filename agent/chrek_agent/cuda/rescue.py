@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from chrek_agent import processes
-from chrek_agent.cuda.detection import maps_driver
+from chrek_agent.cuda.detection import DEVICES, maps_driver
 from chrek_agent.cuda.driver import Bindings, CudaError, Driver
-from chrek_agent.cuda.frozen import DEVICES
 from chrek_agent.cuda.sequence import unfreeze
 
 LOG = logging.getLogger(__name__)

@@ -75,6 +75,8 @@ class Put:
                 LOG.debug("container %s: %s", self.container.name, filled)
         except FillError as error:
             LOG.warning("container %s: memory is restored by CRIU, which takes longer: %s", self.container.name, error)
+            if crew is not None:
+                await asyncio.to_thread(crew.close)  # None of them may come upon the next tree.
             self.step("criu")
             with phases.phase("plain"):
                 await self._again(streams)

@@ -44,6 +44,7 @@ def configured(args: argparse.Namespace) -> AgentConfig:
         state=args.state,
         criu_root=args.criu_root,
         cgroup_root=args.cgroup_root,
+        huge_pages=args.huge_pages,
     )
     for path in (config.journal, config.work, config.base_path):
         path.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -161,12 +161,11 @@ class PieceCache:
             self.size += size
 
 
-class CachedBackend:
-    """Another backend, of which packs and their indexes are read by way of a cache: they never change."""
+class Through:
+    """Another backend, of which all is passed on."""
 
-    def __init__(self, inner: Backend, cache: PieceCache) -> None:
+    def __init__(self, inner: Backend) -> None:
         self.inner = inner
-        self.cache = cache
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """There."""
@@ -177,15 +176,8 @@ class CachedBackend:
         return self.inner.writer(key)
 
     def read(self, key: str, offset: int, length: int) -> bytes:
-        """From the cache if it is in it, else from there into it."""
-        if not (key.startswith(PACKS) and key.endswith((PACK_END, INDEX_END))):
-            return self.inner.read(key, offset, length)
-        content = self.cache.get(key, offset, length)
-        if content is None:
-            content = self.inner.read(key, offset, length)
-            if key.endswith(PACK_END) or is_whole(content):
-                self.cache.put(key, offset, length, content)
-        return content
+        """From there."""
+        return self.inner.read(key, offset, length)
 
     def size(self, key: str) -> int:
         """There."""
@@ -200,12 +192,35 @@ class CachedBackend:
         self.inner.delete(key)
 
     def local(self, key: str) -> Path | None:
-        """None: a file would be read past the cache."""
-        return None
+        """There."""
+        return self.inner.local(key)
 
     def prune(self, before: datetime) -> int:
         """There."""
         return self.inner.prune(before)
+
+
+class CachedBackend(Through):
+    """Another backend, of which packs and their indexes are read by way of a cache: they never change."""
+
+    def __init__(self, inner: Backend, cache: PieceCache) -> None:
+        super().__init__(inner)
+        self.cache = cache
+
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        """From the cache if it is in it, else from there into it."""
+        if not (key.startswith(PACKS) and key.endswith((PACK_END, INDEX_END))):
+            return self.inner.read(key, offset, length)
+        content = self.cache.get(key, offset, length)
+        if content is None:
+            content = self.inner.read(key, offset, length)
+            if key.endswith(PACK_END) or is_whole(content):
+                self.cache.put(key, offset, length, content)
+        return content
+
+    def local(self, key: str) -> Path | None:
+        """None: a file would be read past the cache."""
+        return None
 
 
 def _name(key: str, offset: int, length: int) -> str:

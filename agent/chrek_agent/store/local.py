@@ -13,6 +13,7 @@ from typing import Final
 from chrek_agent import processes
 from chrek_agent.store.backend import Entry
 from chrek_agent.store.chunking import Buffer
+from chrek_agent.store.keys import check_key
 
 STAGING: Final = ".staging"
 PARTIAL: Final = ".partial"
@@ -91,8 +92,7 @@ class DirectoryBackend:
 
     def path(self, key: str) -> Path:
         """The file of an object; ValueError for what is no key."""
-        if "\0" in key or any(not element or element.startswith(".") for element in key.split("/")):
-            raise ValueError(f"{key!r} is no key")
+        check_key(key)
         return self.base / key
 
     def make_directory(self, path: Path) -> None:

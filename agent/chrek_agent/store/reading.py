@@ -10,6 +10,7 @@ from pathlib import Path
 from chrek_agent.errors import ArtifactError
 from chrek_agent.store import chunking
 from chrek_agent.store.backend import Backend
+from chrek_agent.store.blocks import Blocks
 from chrek_agent.store.cached import CachedBackend
 from chrek_agent.store.chunking import Extent
 from chrek_agent.store.codec import NAMES, decode
@@ -111,8 +112,12 @@ class PackReader:
 
     def forget(self, place: Place) -> None:
         """What was read there was not right: a cache must not keep it."""
-        if isinstance(self._backend, CachedBackend):
-            self._backend.cache.forget(pack_key(place.pack), place.offset, place.stored)
+        backend = self._backend
+        if isinstance(backend, CachedBackend):
+            backend.cache.forget(pack_key(place.pack), place.offset, place.stored)
+            backend = backend.inner
+        if isinstance(backend, Blocks):
+            backend.forget(pack_key(place.pack), place.offset)
 
     def close(self) -> None:
         """Closes the files."""

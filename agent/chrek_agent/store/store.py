@@ -10,6 +10,7 @@ from typing import Self
 from chrek_agent.errors import ArtifactError, StoreError
 from chrek_agent.store.artifact import Artifact, Progress
 from chrek_agent.store.backend import Backend
+from chrek_agent.store.blocks import Blocks
 from chrek_agent.store.cached import CachedBackend, PieceCache
 from chrek_agent.store.local import STAGING, DirectoryBackend, prune_directory, remove_tree
 from chrek_agent.store.model import MANIFEST, Manifest, digest_manifest, parse_manifest
@@ -71,7 +72,8 @@ class Store:
             ArtifactError: There is no such artifact, its manifest is not the one that was committed, or chunks are missing.
             StoreError: The store cannot be reached.
         """
-        backend = self.backend if self.cache is None else CachedBackend(self.backend, self.cache)
+        blocks = Blocks(self.backend)
+        backend = blocks if self.cache is None else CachedBackend(blocks, self.cache)
         return self._open(backend, identity_hash, generation, digest)
 
     def _open(self, backend: Backend, identity_hash: str, generation: str, digest: str) -> Artifact:

@@ -24,6 +24,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if and .Values.operator.webhook.enabled (eq .Values.scope "cluster") }}true{{ end -}}
 {{- end -}}
 
+{{- /* Where artifacts are, if not in a volume; empty for one. */ -}}
+{{- define "chrek.storage" -}}
+{{- $storage := .Values.storage -}}
+{{- if ne $storage.type "pvc" -}}
+{{- required (printf "storage.%s.uri must say where artifacts are kept" $storage.type) (index $storage $storage.type).uri -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "chrek.pullSecrets" -}}
 {{- with .Values.image.pullSecrets }}
 imagePullSecrets:

@@ -190,7 +190,7 @@ class DetailScreen(LiveScreen):
 
     @on(Input.Changed)
     def _draw_verdict(self) -> None:
-        if not self.query(Form):
+        if not self.query("#identity-verdict"):
             return
         values, rows = self.query_one(Form).values, [*self.session.checkpoints.items.values()]
         self._fit("identity-verdict", lambda width: verdict_view(values, self._row.identity, rows, width))
@@ -241,7 +241,7 @@ class DetailScreen(LiveScreen):
     def _focus_tab(self) -> None:
         if self._editing:
             self._editing = False
-            self.query_one(Form).query(Input).first().focus()
+            self.query_one(Form).edit()
             return
         pane = self.query_one(f"#{self._tab}", TabPane)
         target = next((widget for widget in pane.walk_children(Widget) if widget.focusable), None)

@@ -1,6 +1,7 @@
 """Labelled fields, two to a line where there is room."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from textual.app import ComposeResult
 from textual.containers import Container, Horizontal
@@ -8,6 +9,8 @@ from textual.widgets import Input
 
 from kubectl_chrek.tui.plain import Plain
 from kubectl_chrek.tui.views.form import Field
+
+_PREFIX: Final = "field-"
 
 
 class Form(Container):
@@ -26,16 +29,29 @@ class Form(Container):
     def __init__(self, fields: Sequence[Field], values: Mapping[str, str], *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self._fields = fields
-        self._first = values
+        self._values = {field.name: values.get(field.name, "") for field in fields}
 
     def compose(self) -> ComposeResult:
         """One line for each field."""
         for field in self._fields:
             with Horizontal():
                 yield Plain(field.label)
-                yield Input(self._first.get(field.name, ""), placeholder=field.hint, id=f"field-{field.name}")
+                yield Input(self._values[field.name], placeholder=field.hint, id=f"{_PREFIX}{field.name}")
 
     @property
     def values(self) -> dict[str, str]:
-        """What is typed, by field."""
-        return {field.name: self.query_one(f"#field-{field.name}", Input).value for field in self._fields}
+        """What is typed, by field; also before the fields are there."""
+        return dict(self._values)
+
+    def edit(self) -> None:
+        """Goes to the first field, once it is there."""
+        self.call_after_refresh(self._focus_first)
+
+    def _focus_first(self) -> None:
+        for field in self.query(Input):
+            field.focus()
+            return
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        """Keeps what was typed; the screen hears of it as well."""
+        self._values[str(event.input.id).removeprefix(_PREFIX)] = event.value

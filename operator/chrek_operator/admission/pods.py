@@ -68,10 +68,14 @@ def with_shim(pod: Mapping[str, Any], binding: Binding, settings: Settings, *, w
 
 
 def recorded_command(checkpoint: Checkpoint) -> Sequence[str]:
-    """The command that was captured; before the capture, that of the pod template; empty when neither says."""
+    """The command that was captured; before the capture, that of the pod template; empty when neither says.
+
+    Records hold no secrets: a command line that lost one cannot be run, and the template's is taken.
+    """
     artifact = checkpoint.status.artifact
-    if artifact is not None and artifact.compatibility.argv:
-        return artifact.compatibility.argv
+    argv = artifact.compatibility.argv if artifact is not None else None
+    if argv and not any(names.MASK in word for word in argv):
+        return argv
     try:
         return original_command(worker_container(checkpoint.job.pod_template_spec) or {})
     except UsageError:

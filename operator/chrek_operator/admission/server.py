@@ -110,7 +110,18 @@ class WebhookServer:
             self.port = runner.addresses[0][1]
             yield
         finally:
-            await runner.cleanup()
+            await _close(runner)
+
+
+async def _close(runner: web.AppRunner) -> None:
+    """Waits for answers under way; aiohttp would close TLS connections in the background, where the loop may end before that."""
+    server = runner.server
+    transports = [connection.transport for connection in server.connections] if server is not None else []
+    await runner.cleanup()
+    for transport in transports:
+        if transport is not None:
+            transport.abort()
+    await asyncio.sleep(0)
 
 
 def _handler(answer: Callable[[Question], Awaitable[Answer]]) -> Callable[[web.Request], Awaitable[web.Response]]:

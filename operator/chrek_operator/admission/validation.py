@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from chrek_operator.admission.review import Answer, Question
+from chrek_operator.binding import multinode_flaw
 from chrek_operator.deployments import deployment_name
 from chrek_operator.injection import original_command
 from chrek_operator.jobs import job_body
-from chrek_operator.objects import is_deleting, is_hash
+from chrek_operator.objects import check_name, is_deleting, is_hash
 from chrek_operator.outcome import flaws, words
 from chrek_operator.policies import read_retention
 from chrek_operator.settings import Settings
@@ -92,12 +93,16 @@ def _graph(body: Body, checkpoints: Sequence[Checkpoint], settings: Settings) ->
             block = read_service_checkpoint(service, spec or {})
             if block is None:
                 continue
+            if block.ref:
+                check_name(block.ref)
             if settings.mode == "own":
                 deployment_name(body["metadata"].get("name") or body["metadata"].get("generateName", ""), service)
                 _check_worker(body, service, templates.get(block.ref))
         except UsageError as error:
             wrong.append(words(error))
             continue
+        if flaw := multinode_flaw(service, spec or {}):
+            yield f"{flaw}: they start cold"
         if block.ref and block.ref not in known:
             yield f"service {service}: there is no DynamoCheckpoint {block.ref} yet: its pods start cold until it is Ready"
     if wrong:

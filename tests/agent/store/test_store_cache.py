@@ -244,3 +244,35 @@ def test_what_is_told_of_it(store, make_fields):
     assert copies([body], usage, "a", now) == []
     body["status"]["artifact"]["generation"] = "g-3"
     assert copies([body], usage, "a", now)[0][1] == [other]
+
+
+def small_ones(store, make_fields):
+    contents = [os.urandom(8192) for _ in range(40)]
+    with store.begin("g-1") as writer:
+        for number, content in enumerate(contents):
+            run = writer.add_run("private", 1, number << 20)
+            run.write(memoryview(content))
+            run.close()
+        return contents, writer.commit(make_fields())[1]
+
+
+def read_small_ones(store, digest):
+    with store.open(HASH, "g-1", digest) as artifact:
+        runs = sorted(artifact.manifest.memory, key=lambda run: run.start)
+        return [bytes(artifact.fetch(chunk)) for run in runs for chunk in artifact.chunks(run)]
+
+
+def test_small_neighbours_are_read_together(place, tmp_path, make_fields):
+    store = Store(place, tmp_path / "scratch")
+    contents, digest = small_ones(store, make_fields)
+    place.packs()
+    assert read_small_ones(store, digest) == contents
+    assert len(place.packs()) == 2
+
+
+def test_small_neighbours_that_were_changed_on_their_way_are_read_again(store, place, make_fields):
+    contents, digest = small_ones(store, make_fields)
+    place.answers = [lambda data: bytes(len(data))]
+    place.packs()
+    assert read_small_ones(store, digest) == contents
+    assert len(place.packs()) == 3

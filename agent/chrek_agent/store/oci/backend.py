@@ -6,7 +6,7 @@ is enough for manifests of artifacts, as generations have unique names.
 
 import secrets
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -23,8 +23,11 @@ from chrek_agent.store.oci.tags import NOTE, to_key, to_tag
 from chrek_agent.store.patience import Patience
 from chrek_agent.store.where import Repository
 
-PART: Final = 16 << 20
-"""A layer of an object has at most so many bytes: what has to be sent again when a connection is cut."""
+PART: Final = 8 << 20
+"""A layer of an object has at most so many bytes: what has to be sent again when a connection is cut.
+
+As each of 8 threads writes a pack of its own, with a layer on its way and one that fills up, that is 128 MiB.
+"""
 _AT_ONCE: Final = 16
 
 
@@ -116,18 +119,19 @@ class RegistryBackend:
 
 
 class _PartsWriter:
-    """Uploads layers as they fill up. Each ends where a piece does, so that a chunk is read by one request."""
+    """Uploads each layer while the next one fills up. Each ends where a piece does, so that a chunk is read by one request."""
 
     def __init__(self, registry: Registry, key: str) -> None:
         self._registry = registry
         self._key = key
         self._part = bytearray()
-        self._layers: list[Layer] = []
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="layers")
+        self._uploads: list[Future[Layer]] = []
         self._note = f"{NOTE}{secrets.token_hex(16)}"
         registry.tag(key, self._note, [])
 
     def write(self, *pieces: Buffer) -> None:
-        """Uploads what is whole."""
+        """Waits while the layer before is on its way."""
         if len(self._part) + sum(map(len, pieces)) > PART:
             self._flush()
         for piece in pieces:
@@ -138,16 +142,20 @@ class _PartsWriter:
     def close(self) -> None:
         """Uploads the rest, and makes the object visible."""
         self._flush()
-        self._registry.tag(self._key, to_tag(self._key), self._layers)
+        self._registry.tag(self._key, to_tag(self._key), [upload.result() for upload in self._uploads])
         self.abort()
 
     def abort(self) -> None:
         """Removes the note; layers that no manifest names the registry frees."""
+        self._pool.shutdown(cancel_futures=True)
         note, self._note = self._note, ""
         if note:
             self._registry.remove(note)
 
     def _flush(self) -> None:
-        if self._part:
-            self._layers.append(self._registry.upload(bytes(memoryview(self._part)[:PART])))
-            self._part = self._part[PART:]
+        if not self._part:
+            return
+        if self._uploads:
+            self._uploads[-1].result()
+        self._uploads.append(self._pool.submit(self._registry.upload, bytes(memoryview(self._part)[:PART])))
+        self._part = self._part[PART:]

@@ -32,7 +32,7 @@ class Registry:
         self._uploading: set[str] = set()
 
     def upload(self, content: bytes) -> Layer:
-        """Uploads a blob, unless it is there.
+        """Uploads a blob.
 
         An upload that was cut cannot be taken up again everywhere: it is begun anew, which is why layers are small.
         """
@@ -43,7 +43,8 @@ class Registry:
     def _upload(self, digest: str, content: bytes) -> Layer:
         patience = self.client.patience
         for attempt in range(1, patience.retries + 2):
-            if self.client.ask("HEAD", f"blobs/{digest}", good=(200, 404)).status == 200:
+            # Of an upload whose answer was lost nothing is to be sent again.
+            if attempt > 1 and self.client.ask("HEAD", f"blobs/{digest}", good=(200, 404)).status == 200:
                 return Layer(digest, len(content))
             place = self.client.ask("POST", "blobs/uploads/", good=(202,)).headers["location"]
             whole = f"{place}{'&' if '?' in place else '?'}digest={digest}"

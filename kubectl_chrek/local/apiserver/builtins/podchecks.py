@@ -22,10 +22,23 @@ _IMMUTABLE: Final = (
 def check_pod(new: Body, old: Body | None) -> list[Flaw]:
     """Flaws of a Pod."""
     if old is None or not new.get("spec"):
-        return list(check_spec(new.get("spec"), "spec"))
+        return [*check_spec(new.get("spec"), "spec"), *_check_gated(new.get("spec") or {})]
     if _fixed(new["spec"]) != _fixed(old["spec"]):
         return [forbidden("spec", _IMMUTABLE)]
+    added = _gates(new["spec"]) - _gates(old["spec"])
+    return [
+        forbidden("spec.schedulingGates", f"only deletion is allowed, but found new scheduling gate '{gate}'") for gate in added
+    ]
+
+
+def _check_gated(spec: Body) -> list[Flaw]:
+    if spec.get("nodeName") and _gates(spec):
+        return [forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")]
     return []
+
+
+def _gates(spec: Body) -> set[str]:
+    return {gate["name"] for gate in spec.get("schedulingGates") or ()}
 
 
 def check_template(body: Body, path: str = "spec.template") -> list[Flaw]:
@@ -131,7 +144,7 @@ def _probes(container: Body, path: str) -> Iterator[Flaw]:
 def _fixed(spec: Body) -> Body:
     """The part of a pod spec that no update may change; the binding sets nodeName by a way of its own."""
     fixed = clone(spec)
-    for key in ("activeDeadlineSeconds", "tolerations", "ephemeralContainers"):
+    for key in ("activeDeadlineSeconds", "tolerations", "ephemeralContainers", "schedulingGates"):
         fixed.pop(key, None)
     for _, container in containers(fixed):
         container.pop("image", None)
