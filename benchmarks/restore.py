@@ -24,16 +24,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from chrek_agent import processes
-from chrek_agent.container import Container
+from chrek_agent.container import processes
+from chrek_agent.container.discovery import Container
+from chrek_agent.container.thaw import thaw, wake
 from chrek_agent.criu.runner import Criu
 from chrek_agent.memory.put import Put
 from chrek_agent.memory.take import Take
 from chrek_agent.store.artifact import Artifact
 from chrek_agent.store.model import IMAGES, Fields, Owner, Source
 from chrek_agent.store.store import Store
-from chrek_agent.thaw import thaw, wake
-from chrek_agent.timing import Phases
+from chrek_agent.telemetry.timing import Phases
 from kubectl_chrek.local.cluster import CRIU_ROOT
 
 WORKER = Path(__file__).with_name("restore_worker.py")

@@ -7,25 +7,25 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chrek_agent import adoption, upkeep
 from chrek_agent.capture import Capture
 from chrek_agent.config import AgentConfig
-from chrek_agent.container import running_id
+from chrek_agent.container.discovery import running_id
 from chrek_agent.criu.runner import Criu
-from chrek_agent.deletion import delete_artifact, is_due
-from chrek_agent.gate import Gate
-from chrek_agent.health import serve
-from chrek_agent.instruments import Instruments
-from chrek_agent.metrics import Metrics
-from chrek_agent.node import NodeWriter
-from chrek_agent.operations import Operations
-from chrek_agent.report import Reporter
+from chrek_agent.node.gate import Gate
+from chrek_agent.node.writer import NodeWriter
 from chrek_agent.restore import Restore
-from chrek_agent.sources import Sources, is_ready
 from chrek_agent.store.cached import PieceCache
 from chrek_agent.store.where import open_store
-from chrek_agent.targets import Targets
-from chrek_agent.verification import Verifier, is_asked
+from chrek_agent.tasks import adoption, upkeep
+from chrek_agent.tasks.deletion import delete_artifact, is_due
+from chrek_agent.tasks.report import Reporter
+from chrek_agent.tasks.sources import Sources, is_ready
+from chrek_agent.tasks.targets import Targets
+from chrek_agent.tasks.verification import Verifier, is_asked
+from chrek_agent.telemetry.health import serve
+from chrek_agent.telemetry.instruments import Instruments
+from chrek_agent.telemetry.metrics import Metrics
+from chrek_agent.telemetry.operations import Operations
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.cluster import Cluster, Resource

@@ -10,22 +10,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from chrek_agent import acceptance, affinity, facts, inspect, processes, recording, rootfs, stopped
 from chrek_agent.config import AgentConfig
-from chrek_agent.container import Container
+from chrek_agent.container import acceptance, affinity, inspect, processes, recording, rootfs, stopped
+from chrek_agent.container.discovery import Container
+from chrek_agent.container.inventory import FILE as INVENTORY
+from chrek_agent.container.inventory import Inventory, dump_inventory
+from chrek_agent.container.thaw import thaw
 from chrek_agent.criu.connections import settle_sockets
 from chrek_agent.criu.runner import Criu
 from chrek_agent.cuda import frozen as cuda
 from chrek_agent.errors import CaptureError
-from chrek_agent.inventory import FILE as INVENTORY
-from chrek_agent.inventory import Inventory, dump_inventory
 from chrek_agent.journal import Record
 from chrek_agent.memory.take import Take
+from chrek_agent.node import facts
 from chrek_agent.store.model import IMAGES, ROOTFS, SHM, Fields, Manifest, Owner, Source
 from chrek_agent.store.store import Store, new_generation
 from chrek_agent.store.writer import ArtifactWriter
-from chrek_agent.thaw import thaw
-from chrek_agent.timing import Phases, boot_now
+from chrek_agent.telemetry.timing import Phases, boot_now
 from kubectl_chrek.api.checkpoint import CapturedProcess, Checkpoint
 from kubectl_chrek.api.compatibility import Compatibility
 

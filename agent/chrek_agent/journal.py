@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from chrek_agent import control, processes, stopped
-from chrek_agent.container import Container
+from chrek_agent.container import control, processes, stopped
+from chrek_agent.container.discovery import Container
+from chrek_agent.container.ending import end_half_restored
+from chrek_agent.container.thaw import thaw, wake
 from chrek_agent.cuda.rescue import give_back
-from chrek_agent.ending import end_half_restored
 from chrek_agent.errors import AgentError
-from chrek_agent.thaw import thaw, wake
 
 LOG: Final = logging.getLogger(__name__)
 

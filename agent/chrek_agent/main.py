@@ -15,8 +15,8 @@ from typing import Final
 from chrek_agent.config import AgentConfig
 from chrek_agent.criu.runner import Criu
 from chrek_agent.journal import recover
-from chrek_agent.logs import configure, prune
 from chrek_agent.standalone.arguments import COMMANDS, add_node_arguments, parse_command
+from chrek_agent.telemetry.logs import configure, prune
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ChrekError
 

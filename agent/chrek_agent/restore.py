@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chrek_agent import acceptance, affinity, control, inspect, processes, rootfs, stopped
 from chrek_agent.capture import seconds_since_start
 from chrek_agent.config import AgentConfig
-from chrek_agent.container import Container
+from chrek_agent.container import acceptance, affinity, control, inspect, processes, rootfs, stopped
+from chrek_agent.container.discovery import Container
+from chrek_agent.container.ending import end_half_restored
+from chrek_agent.container.thaw import wake
 from chrek_agent.criu.runner import Criu
 from chrek_agent.cuda import frozen as cuda
-from chrek_agent.ending import end_half_restored
 from chrek_agent.errors import RestoreError
 from chrek_agent.journal import Record, record
 from chrek_agent.memory.put import Put
 from chrek_agent.store import artifact as stored
 from chrek_agent.store.model import IMAGES, ROOTFS, SHM, Manifest
 from chrek_agent.store.store import Store
-from chrek_agent.thaw import wake
-from chrek_agent.timing import Phases
+from chrek_agent.telemetry.timing import Phases
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Artifact
 from kubectl_chrek.api.compatibility import Compatibility

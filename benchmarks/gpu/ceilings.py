@@ -11,7 +11,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from chrek_agent.gpus import driver_version
+from chrek_agent.node.gpus import driver_version
 
 GIB = 1 << 30
 PIECE = 2 << 20

@@ -13,17 +13,17 @@ from typing import Any
 import container
 from container import Box
 
-from chrek_agent import rootfs
 from chrek_agent.capture import Capture, Captured
 from chrek_agent.config import AgentConfig
+from chrek_agent.container import rootfs
+from chrek_agent.container.inspect import pipes
+from chrek_agent.container.thaw import thaw, wake
 from chrek_agent.criu.runner import Criu
 from chrek_agent.cuda.driver import Bindings
 from chrek_agent.cuda.sequence import freeze, unfreeze
-from chrek_agent.inspect import pipes
 from chrek_agent.journal import record
 from chrek_agent.restore import Restore, wait_for_shim
 from chrek_agent.store.store import Store
-from chrek_agent.thaw import thaw, wake
 from kubectl_chrek.api.checkpoint import Artifact, read_checkpoint
 
 HASH = "5941a4cb3c363457"

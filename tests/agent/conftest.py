@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from chrek_agent import processes
-from chrek_agent.container import Container
+from chrek_agent.container import processes
+from chrek_agent.container.discovery import Container
 from kubectl_chrek.api import names
 
 

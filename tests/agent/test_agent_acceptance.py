@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from chrek_agent import acceptance, control
+from chrek_agent.container import acceptance, control
 from chrek_agent.errors import CaptureError, RestoreError
 from chrek_worker.control import ControlDirectory
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chrek_agent.adoption import STEP, Adopter, is_asked, read_wanted
-from chrek_agent.inventory import FILE, Inventory, ProcessRecord, dump_inventory
-from chrek_agent.report import Reporter
+from chrek_agent.container.inventory import FILE, Inventory, ProcessRecord, dump_inventory
 from chrek_agent.store.model import Fields, Owner, Source
 from chrek_agent.store.store import Store
+from chrek_agent.tasks.adoption import STEP, Adopter, is_asked, read_wanted
+from chrek_agent.tasks.report import Reporter
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import read_checkpoint
 from kubectl_chrek.api.errors import ConflictError

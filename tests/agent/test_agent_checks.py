@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from chrek_agent import checks
 from chrek_agent.config import AgentConfig
+from chrek_agent.node import checks
 
 
 def test_a_node_is_checked_as_a_whole(tmp_path):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from chrek_agent import container as module
-from chrek_agent import processes
-from chrek_agent.container import find_container, running_id, worker_name
+from chrek_agent.container import discovery as module
+from chrek_agent.container import processes
+from chrek_agent.container.discovery import find_container, running_id, worker_name
 from chrek_agent.errors import AgentError
 
 ID = "0123456789abcdef" * 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chrek_agent import control
+from chrek_agent.container import control
 from chrek_agent.errors import AgentError
 from kubectl_chrek.api import names
 

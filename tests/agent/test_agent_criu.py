@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.criu import options
 from chrek_agent.criu.log import errors, explain
 from chrek_agent.criu.runner import Criu, OvertimeError

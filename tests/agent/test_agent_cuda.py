@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from chrek_agent.container.processes import Process
 from chrek_agent.cuda import frozen as module
 from chrek_agent.cuda.detection import gpu_processes
 from chrek_agent.cuda.driver import Bindings, CudaError
@@ -15,7 +16,6 @@ from chrek_agent.cuda.frozen import FILE, NOTHING, Frozen, Gpus, load, save
 from chrek_agent.cuda.hugepages import huge_pages
 from chrek_agent.cuda.sequence import device_map, freeze, thaw, unfreeze
 from chrek_agent.errors import ArtifactError, RestoreError
-from chrek_agent.processes import Process
 
 
 class Recorder:

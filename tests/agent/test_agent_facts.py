@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from chrek_agent import facts, gpus, processes
+from chrek_agent.container import processes
 from chrek_agent.errors import IncompatibleError
-from chrek_agent.gate import Gate
+from chrek_agent.node import facts, gpus
+from chrek_agent.node.gate import Gate
 from kubectl_chrek.api.compatibility import Compatibility, Gpu
 
 POD = {

@@ -8,11 +8,19 @@ import sys
 
 import pytest
 
-from chrek_agent import processes
+from chrek_agent.container import processes
+from chrek_agent.container.inventory import (
+    SUMMARY_BYTES,
+    Inventory,
+    OpenFile,
+    ProcessRecord,
+    dump_inventory,
+    parse_inventory,
+    summarise,
+)
+from chrek_agent.container.masking import mask
+from chrek_agent.container.recording import record
 from chrek_agent.errors import ArtifactError
-from chrek_agent.inventory import SUMMARY_BYTES, Inventory, OpenFile, ProcessRecord, dump_inventory, parse_inventory, summarise
-from chrek_agent.masking import mask
-from chrek_agent.recording import record
 from chrek_agent.standalone.telling import inventory_text
 from kubectl_chrek.api.checkpoint import Inventory as View
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import pytest
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.journal import Entry, record, recover
 
 # PID 1 with two processes below it, one of them a grandchild.

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from chrek_agent.health import serve
-from chrek_agent.logs import FIELDS, JsonFormatter, configure, prune
-from chrek_agent.metrics import Metrics
-from chrek_agent.operations import Operations
+from chrek_agent.telemetry.health import serve
+from chrek_agent.telemetry.logs import FIELDS, JsonFormatter, configure, prune
+from chrek_agent.telemetry.metrics import Metrics
+from chrek_agent.telemetry.operations import Operations
 from kubectl_chrek.api.errors import UsageError
 
 
@@ -111,14 +111,14 @@ def test_operations_are_listed_while_they_run():
 
 
 def record(**extra):
-    made = logging.LogRecord("chrek_agent.targets", logging.INFO, "x.py", 1, "pod %s", ("p",), None)
+    made = logging.LogRecord("chrek_agent.tasks.targets", logging.INFO, "x.py", 1, "pod %s", ("p",), None)
     made.__dict__.update(extra)
     return made
 
 
 def test_a_json_line_carries_phases():
     line = json.loads(JsonFormatter().format(record(**{FIELDS: {"phases": {"criu": 1.0, "unaccounted": 0.1}}})))
-    assert (line["level"], line["logger"], line["message"]) == ("info", "chrek_agent.targets", "pod p")
+    assert (line["level"], line["logger"], line["message"]) == ("info", "chrek_agent.tasks.targets", "pod p")
     assert line["phases"] == {"criu": 1.0, "unaccounted": 0.1}
     assert line["time"].endswith("+00:00")
 

@@ -9,17 +9,17 @@ import sys
 
 import pytest
 
-from chrek_agent import targets as module
-from chrek_agent.attempts import Attempts
 from chrek_agent.config import AgentConfig
 from chrek_agent.errors import ArtifactError, CaptureError, DeadlineError, IncompatibleError, RestoreError
-from chrek_agent.instruments import Instruments
-from chrek_agent.metrics import Metrics
-from chrek_agent.operations import Operations
-from chrek_agent.report import Reporter
 from chrek_agent.restore import Restored
-from chrek_agent.targets import Targets, cause_of, lived
-from chrek_agent.timing import Phases
+from chrek_agent.tasks import targets as module
+from chrek_agent.tasks.attempts import Attempts
+from chrek_agent.tasks.report import Reporter
+from chrek_agent.tasks.targets import Targets, cause_of, lived
+from chrek_agent.telemetry.instruments import Instruments
+from chrek_agent.telemetry.metrics import Metrics
+from chrek_agent.telemetry.operations import Operations
+from chrek_agent.telemetry.timing import Phases
 from kubectl_chrek.api.compatibility import Compatibility
 from kubectl_chrek.api.errors import ClusterError, NotFoundError
 

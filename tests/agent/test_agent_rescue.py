@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from chrek_agent import processes, stopped
+from chrek_agent.container import processes, stopped
 from chrek_agent.cuda.driver import CudaError
 from chrek_agent.cuda.rescue import give_back
 

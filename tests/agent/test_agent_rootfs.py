@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chrek_agent import rootfs
+from chrek_agent.container import rootfs
 from chrek_agent.errors import RestoreError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

@@ -7,22 +7,22 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chrek_agent import lease
-from chrek_agent import targets as module
 from chrek_agent.capture import Captured
 from chrek_agent.config import AgentConfig
-from chrek_agent.deletion import delete_artifact, is_due
 from chrek_agent.errors import AgentError, ArtifactError, RestoreError
-from chrek_agent.instruments import Instruments
-from chrek_agent.lease import expired, hold
-from chrek_agent.metrics import Metrics
-from chrek_agent.operations import Operations
-from chrek_agent.report import Reporter, artifact_status, outcome_status
 from chrek_agent.restore import Restored, marker_file
-from chrek_agent.sources import is_ready
 from chrek_agent.store.model import Fields, Manifest, Owner, Sizes, Source
 from chrek_agent.store.store import Store
-from chrek_agent.targets import Targets
+from chrek_agent.tasks import lease
+from chrek_agent.tasks import targets as module
+from chrek_agent.tasks.deletion import delete_artifact, is_due
+from chrek_agent.tasks.lease import expired, hold
+from chrek_agent.tasks.report import Reporter, artifact_status, outcome_status
+from chrek_agent.tasks.sources import is_ready
+from chrek_agent.tasks.targets import Targets
+from chrek_agent.telemetry.instruments import Instruments
+from chrek_agent.telemetry.metrics import Metrics
+from chrek_agent.telemetry.operations import Operations
 from kubectl_chrek.api.compatibility import Compatibility
 from kubectl_chrek.api.errors import ClusterError, ConflictError, NotFoundError
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chrek_agent import upkeep
 from chrek_agent.store.repack import Repacked
 from chrek_agent.store.sweep import Swept
+from chrek_agent.tasks import upkeep
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from chrek_agent import rootfs
+from chrek_agent.container import rootfs
 from chrek_agent.errors import CaptureError
 
 OVERLAY = "652 601 0:78 / / rw,relatime - overlay overlay rw,lowerdir=/r/1/fs:/r/2/fs,upperdir={upper},workdir=/r/3/work"

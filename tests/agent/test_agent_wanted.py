@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from chrek_agent.errors import CaptureError
-from chrek_agent.wanted import while_wanted
+from chrek_agent.tasks.wanted import while_wanted
 from kubectl_chrek.api.checkpoint import read_checkpoint
 from kubectl_chrek.api.errors import ClusterError, NotFoundError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.criu.images import MM_MAGIC, write_image
 from chrek_agent.criu.pagemap import LAZY, PAGE, PRESENT, Entry, Pagemap, read_pagemap, write_pagemap
 from chrek_agent.criu.wire import BYTES, VARINT, Field, encode

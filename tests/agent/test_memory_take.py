@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from chrek_agent.container import Container
+from chrek_agent.container.discovery import Container
 from chrek_agent.criu.runner import Criu
 from chrek_agent.memory import take as module
 from chrek_agent.memory.take import Take

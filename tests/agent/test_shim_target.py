@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 
 ORPHAN = """
 import os, signal

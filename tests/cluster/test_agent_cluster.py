@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chrek_agent import node as module
 from chrek_agent.config import AgentConfig
 from chrek_agent.errors import AgentError
-from chrek_agent.instruments import Instruments
-from chrek_agent.metrics import Metrics
-from chrek_agent.node import NodeWriter, clock_skew, publish
-from chrek_agent.operations import Operations
-from chrek_agent.report import Reporter
+from chrek_agent.node import writer as module
+from chrek_agent.node.writer import NodeWriter, clock_skew, publish
 from chrek_agent.store.store import Store
-from chrek_agent.verification import Verifier, is_asked
+from chrek_agent.tasks.report import Reporter
+from chrek_agent.tasks.verification import Verifier, is_asked
+from chrek_agent.telemetry.instruments import Instruments
+from chrek_agent.telemetry.metrics import Metrics
+from chrek_agent.telemetry.operations import Operations
 from kubectl_chrek.api.checkpoint import read_checkpoint
 from kubectl_chrek.api.errors import NotFoundError, UsageError
 from kubectl_chrek.api.node import read_node

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chrek_agent.adoption import Adopter, is_asked
-from chrek_agent.report import Reporter
 from chrek_agent.store.chunking import CHUNK
 from chrek_agent.store.model import Fields, Owner, Source
 from chrek_agent.store.store import Store
+from chrek_agent.tasks.adoption import Adopter, is_asked
+from chrek_agent.tasks.report import Reporter
 from kubectl_chrek.api.checkpoint import read_checkpoint
 from kubectl_chrek.api.crds import load_crds
 from kubectl_chrek.api.errors import NotFoundError

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from light_container import HASH, PROGRAMS, SECONDS, Box, copy, pod_of, until
 
-from chrek_agent.container import find_container
+from chrek_agent.container.discovery import find_container
 from chrek_operator.shim import shim_archive
 from kubectl_chrek.api import names
 from kubectl_chrek.local.node import cgroups, mounts

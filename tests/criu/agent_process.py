@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parent))
 
 from light_agent import LightAgent, artifact_of
 
-from chrek_agent.container import Container
+from chrek_agent.container.discovery import Container
 from chrek_agent.errors import AgentError
 from chrek_agent.journal import Record, record
 from kubectl_chrek.api.checkpoint import Artifact

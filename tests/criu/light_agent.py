@@ -12,12 +12,12 @@ from light_container import HASH, Box
 
 from chrek_agent.capture import Capture, Captured
 from chrek_agent.config import AgentConfig
-from chrek_agent.container import Container
+from chrek_agent.container.discovery import Container
+from chrek_agent.container.thaw import thaw
 from chrek_agent.criu.runner import Criu
 from chrek_agent.journal import Record, record
 from chrek_agent.restore import Restore, Restored, wait_for_shim
 from chrek_agent.store.store import Store
-from chrek_agent.thaw import thaw
 from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, read_checkpoint
 from kubectl_chrek.local.cluster import CRIU_ROOT
 

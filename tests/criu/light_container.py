@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chrek_agent import processes
-from chrek_agent.container import Container, find_container
+from chrek_agent.container import processes
+from chrek_agent.container.discovery import Container, find_container
 from chrek_operator.shim import shim_archive
 from kubectl_chrek.api import names
 from kubectl_chrek.local.node import NodeConfig, cgroups, mounts, oci, security, snapshots

@@ -8,7 +8,7 @@ import pytest
 from light_agent import LightAgent
 from light_container import PROGRAMS, Shape, until
 
-from chrek_agent.thaw import thaw
+from chrek_agent.container.thaw import thaw
 from kubectl_chrek.local.node.oci import Bind
 
 SCRIPT = PROGRAMS / "features.py"

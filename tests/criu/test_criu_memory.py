@@ -7,7 +7,7 @@ import pytest
 from light_agent import HASH
 from light_container import PROGRAMS, until
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.criu.runner import Criu
 from chrek_agent.errors import ArtifactError, CaptureError
 from chrek_agent.memory import put

@@ -4,7 +4,7 @@ import signal
 
 from light_container import HASH, until
 
-from chrek_agent import processes, stopped
+from chrek_agent.container import processes, stopped
 from chrek_agent.store.model import IMAGES
 from chrek_agent.store.store import Store
 

@@ -1,6 +1,7 @@
 """The Helm chart: what it renders, and that its roles are what the programs are allowed by their own account."""
 
 import itertools
+import json
 import os
 import shutil
 import subprocess
@@ -143,3 +144,14 @@ def test_the_service_leads_to_operators_that_serve(webhook, probes):
     operator = find(render(f"operator.webhook.enabled={webhook}"), "Deployment", "chrek-operator")
     containers = operator["spec"]["template"]["spec"]["containers"]
     assert [container["readinessProbe"]["tcpSocket"] for container in containers if "readinessProbe" in container] == probes
+
+
+def test_all_nodes_can_be_meant():
+    """`null` takes a default away. `helm upgrade --reuse-values` checks it as a value."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    for program in ("agent", "operator"):
+        assert "null" in schema["properties"][program]["properties"]["nodeSelector"]["type"]
+    agent = find(render("agent.nodeSelector=null"), "DaemonSet", "chrek-agent")
+    assert "nodeSelector" not in agent["spec"]["template"]["spec"]
+    notes = helm("install", "chrek", str(CHART), "--dry-run=client", "--set", "agent.nodeSelector=null").stdout
+    assert "agents run on all nodes" in notes

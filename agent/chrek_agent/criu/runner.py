@@ -11,7 +11,7 @@ from contextlib import ExitStack, asynccontextmanager
 from io import FileIO
 from pathlib import Path
 
-from chrek_agent.container import Container
+from chrek_agent.container.discovery import Container
 from chrek_agent.criu import options
 from chrek_agent.criu.log import explain
 from chrek_agent.errors import AgentError, CaptureError, RestoreError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 
 _DEVICE: Final = re.compile(r"/dev/nvidia(?:\d+|ctl|-uvm)")
 DEVICES: Final = Path("/dev/nvidiactl")

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.cuda.detection import DEVICES, gpu_processes
 from chrek_agent.cuda.driver import Bindings, Driver
 from chrek_agent.cuda.hugepages import huge_pages

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.cuda.detection import DEVICES, maps_driver
 from chrek_agent.cuda.driver import Bindings, CudaError, Driver
 from chrek_agent.cuda.sequence import unfreeze

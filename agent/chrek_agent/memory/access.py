@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _MOST_VECTORS: Final = 1024

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.memory.harvest import PRIVATE
 from chrek_agent.memory.packs import RAW
 from chrek_agent.memory.pool import Stopped

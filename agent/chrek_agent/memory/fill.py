@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.criu.wire import ImageError
 from chrek_agent.errors import AgentError
 from chrek_agent.memory.crew import Crew, Job

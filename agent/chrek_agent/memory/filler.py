@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from chrek_agent.container.processes import Process
 from chrek_agent.memory.access import ProcessMemory
 from chrek_agent.memory.files import PackFiles
 from chrek_agent.memory.pool import work_off
-from chrek_agent.processes import Process
 from chrek_agent.store.chunking import digest, from_bitmap, scatter
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.criu.mappings import advise_huge, read_mappings
 from chrek_agent.criu.pagemap import Pagemap, read_pagemap, write_pagemap
 from chrek_agent.criu.shared import shared_places

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from chrek_agent import processes
-from chrek_agent.container import Container
+from chrek_agent.container import processes
+from chrek_agent.container.discovery import Container
 from chrek_agent.criu.runner import Criu
 from chrek_agent.errors import RestoreError
 from chrek_agent.memory.crew import Crew, start_crew
@@ -17,7 +17,7 @@ from chrek_agent.memory.fill import FillError, fill
 from chrek_agent.memory.pool import interruptible
 from chrek_agent.memory.whole import complete_images
 from chrek_agent.store.artifact import Artifact
-from chrek_agent.timing import Phases
+from chrek_agent.telemetry.timing import Phases
 
 LOG: Final = logging.getLogger(__name__)
 _END_SECONDS: Final = 10.0

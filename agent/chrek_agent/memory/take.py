@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from chrek_agent import processes
-from chrek_agent.container import Container
+from chrek_agent.container import processes
+from chrek_agent.container.discovery import Container
+from chrek_agent.container.thaw import thaw
 from chrek_agent.criu.runner import Criu, OvertimeError
 from chrek_agent.errors import CaptureError
 from chrek_agent.memory.harvest import harvest
 from chrek_agent.memory.pool import interruptible
 from chrek_agent.store.model import IMAGES
 from chrek_agent.store.writer import ArtifactWriter
-from chrek_agent.thaw import thaw
-from chrek_agent.timing import Phases
+from chrek_agent.telemetry.timing import Phases
 
 LOG: Final = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.criu.mappings import read_mappings
 from chrek_agent.criu.shared import shared_places
 from chrek_agent.memory.access import Extent, open_memory

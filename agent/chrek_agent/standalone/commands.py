@@ -10,13 +10,15 @@ from typing import Any, Final
 
 import yaml
 
-from chrek_agent import control, facts, gate, inventory, processes
 from chrek_agent.capture import Capture, seconds_since_start
-from chrek_agent.checks import node_checks
 from chrek_agent.config import AgentConfig
+from chrek_agent.container import control, inventory, processes
+from chrek_agent.container.thaw import thaw
 from chrek_agent.criu.runner import Criu
 from chrek_agent.errors import AgentError
 from chrek_agent.journal import record
+from chrek_agent.node import facts, gate
+from chrek_agent.node.checks import node_checks
 from chrek_agent.restore import Restore, wait_for_shim
 from chrek_agent.standalone import output
 from chrek_agent.standalone.inspecting import read_contents
@@ -25,7 +27,6 @@ from chrek_agent.standalone.references import Reference, resolve
 from chrek_agent.standalone.telling import inventory_text
 from chrek_agent.store.model import IMAGES, Manifest
 from chrek_agent.store.store import Store
-from chrek_agent.thaw import thaw
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, read_checkpoint
 from kubectl_chrek.api.compatibility import Compatibility, evaluate

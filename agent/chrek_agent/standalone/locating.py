@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from chrek_agent import processes
-from chrek_agent.container import Container, find_container
+from chrek_agent.container import processes
+from chrek_agent.container.discovery import Container, find_container
 from chrek_agent.errors import AgentError
 
 _ID: Final = re.compile(r"[0-9a-f]{64}")

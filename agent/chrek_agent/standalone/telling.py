@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from chrek_agent.inventory import Inventory, OpenFile, ProcessRecord
+from chrek_agent.container.inventory import Inventory, OpenFile, ProcessRecord
 from chrek_agent.standalone import output
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.store.backend import Entry
 from chrek_agent.store.chunking import Buffer
 from chrek_agent.store.keys import check_key

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chrek_agent.errors import ArtifactError, StoreError
-from chrek_agent.storage import cache_status, copies
+from chrek_agent.node.storage import cache_status, copies
 from chrek_agent.store import cached
 from chrek_agent.store.cached import CachedBackend, PieceCache
 from chrek_agent.store.chunking import CHUNK

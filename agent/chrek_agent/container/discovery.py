@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 from chrek_agent.errors import AgentError
 from kubectl_chrek.api import names
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from chrek_agent.times import timestamp
+from chrek_agent.telemetry.times import timestamp
 
 
 class Operation:

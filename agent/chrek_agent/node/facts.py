@@ -8,9 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from chrek_agent import gpus, processes, rootfs
-from chrek_agent.container import Container
-from chrek_agent.masking import mask
+from chrek_agent.container import processes, rootfs
+from chrek_agent.container.discovery import Container
+from chrek_agent.container.masking import mask
+from chrek_agent.node import gpus
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import CapturedProcess
 from kubectl_chrek.api.compatibility import Compatibility, Gpu

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from chrek_agent.metrics import Metrics
-from chrek_agent.operations import Operations
+from chrek_agent.telemetry.metrics import Metrics
+from chrek_agent.telemetry.operations import Operations
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from chrek_agent.processes import Process
+from chrek_agent.container.processes import Process
 
 FILE: Final = "stopped.json"
 _STOPPED: Final = "T"

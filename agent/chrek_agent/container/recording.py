@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from chrek_agent import facts, processes
-from chrek_agent.inventory import ANONYMOUS, FILES, HUGE, RESERVED, SHARED, Inventory, OpenFile, ProcessRecord
-from chrek_agent.masking import mask
+from chrek_agent.container import processes
+from chrek_agent.container.inventory import ANONYMOUS, FILES, HUGE, RESERVED, SHARED, Inventory, OpenFile, ProcessRecord
+from chrek_agent.container.masking import mask
+from chrek_agent.node import facts
 
 _RESIDENT: Final = {"RssAnon": ANONYMOUS, "RssFile": FILES, "RssShmem": SHARED, "HugetlbPages": HUGE}
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")

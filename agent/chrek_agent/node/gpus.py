@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from chrek_agent.container import Container
-from chrek_agent.processes import PROC
+from chrek_agent.container.discovery import Container
+from chrek_agent.container.processes import PROC
 from kubectl_chrek.api.compatibility import Gpu
 
 DRIVER: Final = Path("/proc/driver/nvidia")

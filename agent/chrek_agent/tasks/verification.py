@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 from chrek_agent.errors import ArtifactError, StoreError
-from chrek_agent.metrics import Metrics
-from chrek_agent.report import Reporter
-from chrek_agent.times import timestamp
+from chrek_agent.tasks.report import Reporter
+from chrek_agent.telemetry.metrics import Metrics
+from chrek_agent.telemetry.times import timestamp
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, read_checkpoint
 from kubectl_chrek.api.errors import ChrekError

@@ -6,18 +6,18 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from chrek_agent import acceptance, control, processes
-from chrek_agent.attempts import Attempts
 from chrek_agent.capture import seconds_since_start
 from chrek_agent.config import AgentConfig
-from chrek_agent.container import Container, find_container
+from chrek_agent.container import acceptance, control, processes
+from chrek_agent.container.discovery import Container, find_container
 from chrek_agent.errors import AgentError, ArtifactError, DeadlineError, IncompatibleError, RestoreError, StoreError
-from chrek_agent.gate import Gate
-from chrek_agent.instruments import Instruments
-from chrek_agent.logs import FIELDS, prune
-from chrek_agent.operations import Operation
-from chrek_agent.report import Reporter
+from chrek_agent.node.gate import Gate
 from chrek_agent.restore import Restore, Restored, marker_file, wait_for_shim
+from chrek_agent.tasks.attempts import Attempts
+from chrek_agent.tasks.report import Reporter
+from chrek_agent.telemetry.instruments import Instruments
+from chrek_agent.telemetry.logs import FIELDS, prune
+from chrek_agent.telemetry.operations import Operation
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, read_checkpoint
 from kubectl_chrek.api.errors import ChrekError, ClusterError, NotFoundError

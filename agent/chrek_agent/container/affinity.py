@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from chrek_agent import processes
-from chrek_agent.container import Container
+from chrek_agent.container import processes
+from chrek_agent.container.discovery import Container
 
 FILE: Final = "affinity.json"
 """Beside CRIU's images: a thread's number in its container -> its CPUs, for threads that may not run everywhere."""

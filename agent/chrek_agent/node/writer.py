@@ -9,16 +9,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chrek_agent import facts
-from chrek_agent.checks import node_checks
 from chrek_agent.config import AgentConfig
 from chrek_agent.criu.runner import Criu
 from chrek_agent.errors import AgentError
-from chrek_agent.instruments import Instruments
-from chrek_agent.storage import Measured, cache_status, copies, measure, shares, store_status
+from chrek_agent.node import facts
+from chrek_agent.node.checks import node_checks
+from chrek_agent.node.storage import Measured, cache_status, copies, measure, shares, store_status
 from chrek_agent.store.cached import PieceCache
 from chrek_agent.store.usage import Usage
-from chrek_agent.times import timestamp
+from chrek_agent.telemetry.instruments import Instruments
+from chrek_agent.telemetry.times import timestamp
 from kubectl_chrek import __version__
 from kubectl_chrek.api.errors import ChrekError, ConflictError, NotFoundError
 from kubectl_chrek.api.node import FAIL, HEARTBEAT_SECONDS, NodeCheck

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from chrek_agent.container import Container
+from chrek_agent.container.discovery import Container
 from chrek_agent.errors import AgentError
 from kubectl_chrek.api import names
 

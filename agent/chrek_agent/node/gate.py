@@ -5,10 +5,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from chrek_agent import facts
-from chrek_agent.container import Container
+from chrek_agent.container.discovery import Container
 from chrek_agent.criu.runner import Criu
 from chrek_agent.errors import IncompatibleError
+from chrek_agent.node import facts
 from kubectl_chrek.api.compatibility import Check, Compatibility, Verdict, evaluate, failures, read_overrides
 
 LOG: Final = logging.getLogger(__name__)

@@ -8,22 +8,22 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from chrek_agent import acceptance, control
 from chrek_agent.capture import Capture, Captured, Report, seconds_since_start
 from chrek_agent.config import AgentConfig
-from chrek_agent.container import Container, find_container
+from chrek_agent.container import acceptance, control
+from chrek_agent.container.discovery import Container, find_container
+from chrek_agent.container.thaw import thaw
 from chrek_agent.errors import AgentError
-from chrek_agent.instruments import Instruments
 from chrek_agent.journal import Record, record
-from chrek_agent.lease import hold
-from chrek_agent.logs import FIELDS, prune
-from chrek_agent.operations import Operation
-from chrek_agent.report import Reporter
 from chrek_agent.store.store import Store
 from chrek_agent.store.where import plain
-from chrek_agent.thaw import thaw
-from chrek_agent.times import timestamp
-from chrek_agent.wanted import while_wanted
+from chrek_agent.tasks.lease import hold
+from chrek_agent.tasks.report import Reporter
+from chrek_agent.tasks.wanted import while_wanted
+from chrek_agent.telemetry.instruments import Instruments
+from chrek_agent.telemetry.logs import FIELDS, prune
+from chrek_agent.telemetry.operations import Operation
+from chrek_agent.telemetry.times import timestamp
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
 from kubectl_chrek.api.errors import ChrekError, NotFoundError

@@ -1,7 +1,7 @@
 """What a container changed in its file systems: the overlay's upper directory and /dev/shm, as tar files.
 
 Taking them is done from outside. Putting them back follows links that the container's image may have set, so that happens in
-a process of its own, chrooted into the container (chrek_agent.unpack).
+a process of its own, chrooted into the container (chrek_agent.container.unpack).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from chrek_agent.container import Container
+from chrek_agent.container.discovery import Container
 from chrek_agent.errors import CaptureError, RestoreError
 
 _OVERLAY: Final = "trusted.overlay."

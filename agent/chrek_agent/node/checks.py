@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from chrek_agent import gpus
 from chrek_agent.config import AgentConfig
 from chrek_agent.errors import AgentError
+from chrek_agent.node import gpus
 from chrek_agent.store.where import connect, plain
 from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.api.node import FAIL, WARN, NodeCheck

@@ -4,8 +4,8 @@ import signal
 import time
 from typing import Final
 
-from chrek_agent import control, processes
-from chrek_agent.container import Container
+from chrek_agent.container import control, processes
+from chrek_agent.container.discovery import Container
 from chrek_agent.errors import AgentError
 
 _PASSES: Final = 200

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from chrek_agent.metrics import CONTENT_TYPE, Metrics
+from chrek_agent.telemetry.metrics import CONTENT_TYPE, Metrics
 from kubectl_chrek.api.errors import UsageError
 
 LOG: Final = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from chrek_agent.capture import Captured
+from chrek_agent.container.inventory import FILE, Inventory, parse_inventory
 from chrek_agent.errors import AgentError, ArtifactError
-from chrek_agent.inventory import FILE, Inventory, parse_inventory
-from chrek_agent.report import Reporter
 from chrek_agent.store.artifact import Artifact
 from chrek_agent.store.model import MANIFEST, Manifest, Owner, digest_manifest, dump_manifest
 from chrek_agent.store.store import Store, new_generation
-from chrek_agent.times import timestamp
+from chrek_agent.tasks.report import Reporter
+from chrek_agent.telemetry.times import timestamp
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import CapturedProcess, Checkpoint, read_checkpoint
 from kubectl_chrek.api.compatibility import Compatibility

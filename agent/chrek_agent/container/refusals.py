@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from chrek_agent import peers, processes
-from chrek_agent.container import Container
+from chrek_agent.container import peers, processes
+from chrek_agent.container.discovery import Container
+from chrek_agent.container.processes import Process
 from chrek_agent.errors import CaptureError
-from chrek_agent.processes import Process
 
 # Open files by what their links begin with.
 _HOPELESS: Final = (

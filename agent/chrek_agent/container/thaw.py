@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
-from chrek_agent import processes
+from chrek_agent.container import processes
 
 _PIDFD_GETFD: Final = 438
 _TCP_REPAIR: Final = 19

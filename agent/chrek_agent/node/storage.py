@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from chrek_agent.store.cached import PieceCache
 from chrek_agent.store.usage import Usage
 from chrek_agent.store.where import kind, parse_place, plain
-from chrek_agent.times import timestamp
+from chrek_agent.telemetry.times import timestamp
 from kubectl_chrek.api.errors import ChrekError
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from chrek_agent import control
-from chrek_agent.container import Container
+from chrek_agent.container import control
+from chrek_agent.container.discovery import Container
 from chrek_agent.errors import AgentError, CaptureError, RestoreError
 from kubectl_chrek.api import names
 

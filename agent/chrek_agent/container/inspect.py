@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from chrek_agent import processes
-from chrek_agent.container import Container
+from chrek_agent.container import processes
+from chrek_agent.container.discovery import Container
+from chrek_agent.container.refusals import refuse
 from chrek_agent.errors import CaptureError, RestoreError
-from chrek_agent.refusals import refuse
 from chrek_agent.store.model import Manifest
 
 

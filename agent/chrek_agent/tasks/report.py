@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from chrek_agent.capture import Captured
-from chrek_agent.inventory import summarise
-from chrek_agent.times import timestamp
+from chrek_agent.container.inventory import summarise
+from chrek_agent.telemetry.times import timestamp
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import read_checkpoint
 from kubectl_chrek.api.errors import ChrekError, ConflictError, NotFoundError
