@@ -153,6 +153,26 @@ async def test_a_worker_that_dies_early_was_not_restored(world):
     assert world.restore.calls == 1
 
 
+async def test_the_next_container_waits_until_the_death_of_the_last_worker_is_noted(world, monkeypatch):
+    died = asyncio.Event()
+
+    async def lived(*_):
+        await died.wait()
+        return 1.0
+
+    monkeypatch.setattr(module, "lived", lived)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(world.targets.handle(POD))
+        while not world.restore.calls:
+            await asyncio.sleep(0)
+        following = group.create_task(world.handle())
+        for _ in range(200):
+            await asyncio.sleep(0)
+        died.set()
+    assert "it failed on this node before" in following.result()["reason"]
+    assert world.restore.calls == 1
+
+
 @pytest.mark.parametrize("change", [{"deletionTimestamp": "2026-01-29T10:05:00Z"}, {"uid": "another"}, None])
 async def test_a_pod_that_leaves_has_not_failed(world, change):
     world.restore.result = Restored(987654, 1.5, {})

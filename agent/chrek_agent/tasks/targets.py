@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from chrek_agent.capture import seconds_since_start
 from chrek_agent.config import AgentConfig
@@ -42,9 +43,18 @@ class Targets:
         self._gate = gate
         self._instruments = instruments
         self._attempts = Attempts(config.attempts, seconds=config.retry_seconds)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(self, pod: Mapping[str, Any]) -> None:
-        """Restores a pod whose worker container has just started, or sends it cold."""
+        """Restores a pod whose worker container has just started, or sends it cold.
+
+        A container that follows one whose worker died waits until that death is noted: it must not be restored to die again.
+        """
+        turn = self._turns.setdefault(pod["metadata"]["uid"], asyncio.Lock())
+        async with turn:
+            await self._handle(pod)
+
+    async def _handle(self, pod: Mapping[str, Any]) -> None:
         metadata = pod["metadata"]
         name = (metadata.get("labels") or {}).get(names.LABEL_NAME, "")
         try:
