@@ -1,5 +1,6 @@
 # Everything works as the first command on a fresh Debian machine with make, git and python3; `make` alone lists what there is.
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 DEMO_ARGS ?=
 
 BIN := .venv/bin
@@ -8,7 +9,7 @@ WITH_PATH := PATH="$(CURDIR)/$(BIN):$(CURDIR)/.cache/bin:$$PATH"
 ROOT := $(filter 0,$(shell id -u))
 
 .NOTPARALLEL:
-.PHONY: help demo test lint check snap screenshots krew images clean can-demo install-criu install-demo install-kubectl install-programs
+.PHONY: help demo test lint check snap bench screenshots krew images clean can-demo install-criu install-demo install-kubectl install-programs
 
 help: ## List what make can do here
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +30,9 @@ check: lint test ## Lint, then test
 
 snap: .venv/.stamp ## Take the TUI's snapshots anew; look at the difference before you commit it
 	@$(WITH_PATH) $(BIN)/pytest -q --snapshot-update tests/tui
+
+bench: .venv/.stamp install-criu ## Capture and restore against plain CRIU on this machine; quiet it first (root; minutes)
+	@$(BIN)/python benchmarks/restore.py $(BENCH_ARGS)
 
 screenshots: .venv/.stamp ## Take the documentation's pictures of the TUI anew
 	@$(WITH_PATH) $(BIN)/python benchmarks/tui_screenshots.py

@@ -98,14 +98,14 @@ class Capture:
             mounts = rootfs.mount_points(container)
             criu_version = await self._criu.version()
             record = await asyncio.to_thread(facts.of_source, criu_version, container, pod, worker)
-            tree = facts.tree(worker)
-            halted = stopped.among(worker)
+            tree, halted = facts.tree(worker), stopped.among(worker)
         writer: ArtifactWriter | None = None
         stack = AsyncExitStack()
         try:
             with phases.phase("gpu") if self._gpus.present else nullcontext():
                 frozen = await stack.enter_async_context(self._gpus.frozen_gpu(worker, partial(thaw, container.init)))
             expected = _resident(worker)  # With what was on the GPUs.
+            record = facts.with_memory(record, expected if frozen.pids else 0)
             writer = await self._take(container, worker, generation, entry, phases, report, expected)
             worker = inspect.worker_tree(container)  # As it was frozen: it may have had other processes before.
             staging = writer.staging

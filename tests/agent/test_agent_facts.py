@@ -157,3 +157,8 @@ async def test_the_gate_says_every_reason(make_container):
         await gate.check(bad, container, POD)
     waived = POD | {"metadata": {"annotations": {"nvidia.com/chrek-compat-override": "criu, image"}}}
     assert [check.name for check in await gate.check(bad, container, waived) if check.waived] == ["criu", "image"]
+
+
+@pytest.mark.parametrize(("before", "held", "needed"), [(5, 0, 5), (5, 9, 9), (9, 5, 9), (None, 4, 4)])
+def test_a_worker_with_gpus_needs_memory_for_what_is_on_them(before, held, needed):
+    assert facts.with_memory(Compatibility(memory_bytes=before), held).memory_bytes == needed

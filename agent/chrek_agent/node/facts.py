@@ -70,6 +70,11 @@ def of_source(criu: str, container: Container, pod: Mapping[str, Any], worker: S
     return here.model_copy(update={"memory_bytes": needed, **unused})
 
 
+def with_memory(record: Compatibility, held: int) -> Compatibility:
+    """The record for a worker that held so many bytes once its GPUs' memory had come to the host: a restore must hold them too."""
+    return record.model_copy(update={"memory_bytes": max(record.memory_bytes or 0, held)})
+
+
 def tree(worker: Sequence[processes.Process]) -> list[CapturedProcess]:
     """The processes as the status lists them."""
     return [_describe(process) for process in worker]
