@@ -84,6 +84,7 @@ async def _run(args: argparse.Namespace) -> int:
         criu_root=args.criu_root,
         cgroup_root=args.cgroup_root,
         huge_pages=args.huge_pages,
+        keep_connections=not args.close_connections,
         namespace=args.namespace,
         listen=args.listen,
         attempt_seconds=args.restore_seconds,

@@ -1,7 +1,6 @@
 """One yard of light containers and one agent for all tests that really dump and restore."""
 
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -12,28 +11,13 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-from light_agent import CRIU, LightAgent
+import criu_needs
+from light_agent import LightAgent
 from light_container import Yard
-
-REASON = next(
-    (
-        reason
-        for missing, reason in (
-            (os.geteuid() != 0, "needs root"),
-            (shutil.which("runc") is None, "needs runc"),
-            (not (CRIU / "usr/sbin/criu").exists(), "needs CRIU (scripts/install-criu)"),
-        )
-        if missing
-    ),
-    "",
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.criu)
-            item.add_marker(pytest.mark.skipif(bool(REASON), reason=REASON))
+    criu_needs.mark(items, Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")

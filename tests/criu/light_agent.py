@@ -2,12 +2,12 @@
 
 import asyncio
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from criu_needs import CRIU
 from light_container import HASH, Box
 
 from chrek_agent.capture import Capture, Captured
@@ -19,9 +19,6 @@ from chrek_agent.journal import Record, record
 from chrek_agent.restore import Restore, Restored, wait_for_shim
 from chrek_agent.store.store import Store
 from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, read_checkpoint
-from kubectl_chrek.local.cluster import CRIU_ROOT
-
-CRIU = Path(os.environ.get("CHREK_CRIU_ROOT", CRIU_ROOT))
 
 IDENTITY = {"model": "meta-llama/Llama-3-8B", "backendFramework": "vllm", "tensorParallelSize": 1, "dtype": "bfloat16"}
 

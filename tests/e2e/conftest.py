@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import urllib.request
 import uuid
@@ -15,32 +15,20 @@ from pathlib import Path
 
 import pytest
 
+sys.path.append(str(Path(__file__).parents[1] / "criu"))
+
+import criu_needs
+
 from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS, DEPLOYMENTS, EVENTS, GRAPHS, NAMESPACES, PODS, Resource
 from kubectl_chrek.local import demo
-from kubectl_chrek.local.cluster import CRIU_ROOT
 
 PROBE = Path(__file__).with_name("probe_worker.py")
-REASON = next(
-    (
-        reason
-        for missing, reason in (
-            (os.geteuid() != 0, "needs root"),
-            (shutil.which("runc") is None, "needs runc"),
-            (not Path(os.environ.get("CHREK_CRIU_ROOT", CRIU_ROOT), "usr/sbin/criu").exists(), "needs CRIU (scripts/install-criu)"),
-        )
-        if missing
-    ),
-    "",
-)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.criu)
-            item.add_marker(pytest.mark.skipif(bool(REASON), reason=REASON))
+    criu_needs.mark(items, Path(__file__).parent)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ def add_node_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cgroup-root", type=Path, default=Path("/sys/fs/cgroup"), help="where cgroupfs is mounted")
     huge = "let this node use huge pages while GPU memory moves to the host: a third less time"
     parser.add_argument("--huge-pages", action="store_true", help=huge)
+    inner = "end TCP connections between a worker's own processes too, as all others"
+    parser.add_argument("--close-connections", action="store_true", help=inner)
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
 
 

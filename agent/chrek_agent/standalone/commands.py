@@ -46,6 +46,7 @@ def configured(args: argparse.Namespace) -> AgentConfig:
         criu_root=args.criu_root,
         cgroup_root=args.cgroup_root,
         huge_pages=args.huge_pages,
+        keep_connections=not args.close_connections,
     )
     for path in (config.journal, config.work, config.base_path):
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
