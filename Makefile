@@ -38,6 +38,7 @@ screenshots: .venv/.stamp ## Take the documentation's pictures of the TUI anew
 	@$(WITH_PATH) $(BIN)/python benchmarks/tui_screenshots.py
 
 krew: .venv/.stamp ## Make the plugin's archive for this platform and the manifest that krew installs it by, in dist/krew
+	@scripts/apt-install binutils
 	@rm -rf dist/krew
 	@$(BIN)/python -m release.freeze dist/krew
 	@$(BIN)/python -m release.krew dist/krew

@@ -90,8 +90,9 @@ def test_a_root_that_cannot_be_written_needs_a_volume_for_tmp(yard, agent):
 def test_another_user_needs_a_capability_of_the_agent(yard, agent):
     if "SYS_RESOURCE" in security.permitted():
         pytest.skip("this agent has CAP_SYS_RESOURCE")
-    with yard.source(command("nothing"), Shape(security={"runAsUser": 1234})) as box:
-        ready(box)
+    # A checkout may lie where another user cannot read.
+    with yard.source(["/bin/sh", "-c", "echo begun; while :; do sleep 0.05; done"], Shape(security={"runAsUser": 1234})) as box:
+        until(lambda: "begun" in box.output())
         with pytest.raises(CaptureError, match="runs as another user, for which the agent needs CAP_SYS_RESOURCE"):
             agent.capture(box)
 

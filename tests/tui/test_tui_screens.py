@@ -20,13 +20,25 @@ TABS = ["timeline", "events", "logs", "identity", "compat", "artifact"]
 def shown(settled):
     """The screen's text at three sizes."""
 
+    def page(pilot):
+        strips = pilot.app.screen._compositor.render_strips(pilot.app.size)
+        return "\n".join(strip.text.rstrip() for strip in strips).rstrip()
+
+    async def still(pilot):
+        """The page once it moves no more: tabs are scrolled a little after they are drawn."""
+        before = None
+        while before != (now := page(pilot)):
+            before = now
+            await pilot.wait_for_scheduled_animations()
+            await settled(pilot)
+        return now
+
     async def look(pilot):
         pages = []
         for size in SIZES:
             await pilot.resize_terminal(*size)
             await settled(pilot)
-            strips = pilot.app.screen._compositor.render_strips(pilot.app.size)
-            pages.append("\n".join(strip.text.rstrip() for strip in strips).rstrip())
+            pages.append(await still(pilot))
         return re.sub(r"\n{4,}", "\n\n\n", "\n\n".join(pages)) + "\n"
 
     return look
