@@ -20,7 +20,10 @@ def _pack_of(part):
     def find(lab, checkpoint):
         artifact = checkpoint.status.artifact
         with Store.at(lab.store).open(checkpoint.hash, artifact.generation, artifact.digest) as opened:
-            content = opened.manifest.memory[0] if part == "memory" else opened.manifest.files[part]
+            manifest = opened.manifest
+            # Where the agent had to leave the dump to CRIU, memory is in the images.
+            runs = manifest.memory or [manifest.files["images/pages-1.img"]]
+            content = runs[0] if part == "memory" else manifest.files[part]
             place = next(iter(opened.chunks(content))).place
             return place.path, place.offset
 
