@@ -31,7 +31,7 @@ async def measure(kubeconfig: Path, runs: int) -> dict[str, object]:
             cold = await story.start_cold(cluster, graph)
             await gone(cluster, cold.pod)
             warm = await story.start_restored(cluster, name)
-            pod = await cluster.get(PODS, warm.pod)
+            pod = await story.reported(cluster, warm.pod)
             startup = json.loads(pod["metadata"]["annotations"][names.ANNOTATION_STARTUP])
             assert warm.answer.vector == cold.answer.vector, "the restored worker answers differently"
             rows.append({"cold": cold.seconds, "restored": warm.seconds, "phases": startup["phases"]})

@@ -69,7 +69,7 @@ async def tell(kubeconfig: object, graph: Mapping[str, Any], say: Say, begin: fl
             )
         warm = await start_restored(cluster, name)
         line(f"restored: pod {warm.pod} was Ready {warm.seconds:.2f} s after its creation")
-        for text in compare(cold, warm, await cluster.get(PODS, warm.pod)):
+        for text in compare(cold, warm, await reported(cluster, warm.pod)):
             say(text)
 
 
@@ -145,6 +145,15 @@ async def _ready(cluster: Cluster, fields: str, labels: str, begin: float) -> St
                 answer = await ask(event.object["status"]["podIP"])
                 return Start(event.object["metadata"]["name"], seconds, answer)
     raise ChrekError("the pod did not become ready")
+
+
+async def reported(cluster: Cluster, name: str) -> Mapping[str, Any]:
+    """The pod once the agent has told how it started: it may be Ready a moment before."""
+    async with contextlib.aclosing(cluster.watch(PODS, fields=f"metadata.name={name}")) as events:
+        async for event in events:
+            if names.ANNOTATION_STARTUP in (event.object.get("metadata", {}).get("annotations") or {}):
+                return event.object
+    raise ChrekError(f"pod {name} did not tell how it started")
 
 
 async def wait_checkpoint(cluster: Cluster, line: Say) -> Checkpoint:
