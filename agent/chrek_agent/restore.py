@@ -4,11 +4,11 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chrek_agent.apart.serving import Serving
 from chrek_agent.capture import seconds_since_start
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import acceptance, affinity, control, inspect, processes, rootfs, stopped
@@ -19,7 +19,8 @@ from chrek_agent.criu.runner import Criu
 from chrek_agent.cuda import frozen as cuda
 from chrek_agent.errors import RestoreError
 from chrek_agent.journal import Record, record
-from chrek_agent.memory.put import Put
+from chrek_agent.memory.fill import FillError
+from chrek_agent.memory.put import Put, Rest
 from chrek_agent.store import artifact as stored
 from chrek_agent.store.model import IMAGES, ROOTFS, SHM, Manifest
 from chrek_agent.store.store import Store
@@ -100,8 +101,9 @@ class Restore:
                     entry.staged(work)
                     shutil.rmtree(work, ignore_errors=True)
                     work.mkdir(parents=True, mode=0o700)
-                    worker = await self._run(found, container, marker, skeleton, entry, phases)
-                    await self._accept(container, skeleton, worker, phases, check=check)
+                    async with Serving(container, found) as apart:
+                        worker = await self._run(found, container, marker, skeleton, entry, phases)
+                        await self._accept(container, skeleton, worker, apart, phases, check=check)
                     entry.step("wake")
                     wake(container.init, stopped.load(skeleton / IMAGES / stopped.FILE))
                 except BaseException as error:
@@ -138,25 +140,44 @@ class Restore:
             step=entry.step,
             end=lambda: end_half_restored(container),
         )
-        await put.run(manifest.source.pipes, phases)
-        entry.step("resume")
         frozen = cuda.load(skeleton / IMAGES / cuda.FILE)
-        with phases.phase("gpu") if frozen.pids else nullcontext():
-            await self._gpus.thaw_gpu(frozen, processes.namespace_members(container.init))
+        rest = await put.run(manifest.source.pipes, phases, late=frozen.pids)
+        entry.step("resume")
+        if frozen.pids:
+            await self._thaw(frozen, container, put, rest, phases, manifest)
         with phases.phase("resume"):
             worker = _check_tree(container, manifest)
             affinity.put_back(container, skeleton / IMAGES / affinity.FILE)
         return worker
 
+    async def _thaw(
+        self, frozen: cuda.Frozen, container: Container, put: Put, rest: Rest | None, phases: Phases, manifest: Manifest
+    ) -> None:
+        """Gives the worker its GPUs, while the rest of its memory comes."""
+
+        async def thaw() -> None:
+            await self._gpus.thaw_gpu(frozen, processes.namespace_members(container.init))
+
+        if rest is not None:
+            try:
+                with phases.phase("gpu"):
+                    async with rest:
+                        await thaw()
+                    phases.moved("gpu", rest.length)
+                return
+            except FillError as error:
+                await put.again(manifest.source.pipes, phases, None, error)
+        with phases.phase("gpu"):
+            await thaw()
+
     async def _accept(
-        self, container: Container, skeleton: Path, worker: processes.Process, phases: Phases, *, check: bool
+        self, container: Container, skeleton: Path, worker: processes.Process, apart: Serving, phases: Phases, *, check: bool
     ) -> None:
         """Decides the outcome: of a worker that has something to show, once it has shown it, and runs already."""
         record = acceptance.load(skeleton / acceptance.FILE)
         if record:
-            with phases.phase("accept"):
-                wake(container.init, stopped.load(skeleton / IMAGES / stopped.FILE))
-                await acceptance.accept(container, record, check=check)
+            halted = stopped.load(skeleton / IMAGES / stopped.FILE)
+            await apart.accept(record, lambda: wake(container.init, halted), phases, check=check)
         if not control.decide(container, {"result": "restored", "pid": worker.inner}):
             raise RestoreError("the shim's deadline passed first")
 

@@ -15,9 +15,13 @@ _START, _END, _PGOFF, _SHMID, _PROT, _FLAGS, _STATUS, _MADV = 1, 2, 3, 4, 5, 6, 
 _MAP_PRIVATE: Final = 0x02
 _MAP_ANONYMOUS: Final = 0x20
 _MAP_GROWSDOWN: Final = 0x100
+_MAP_LOCKED: Final = 0x2000
 _MAP_HUGETLB: Final = 0x40000
 _FILE_SHARED: Final = 1 << 7
 _ANON_SHARED: Final = 1 << 8
+_VSYSCALL: Final = 1 << 2
+_VDSO: Final = 1 << 3
+_VVAR: Final = 1 << 12
 _SYSVIPC: Final = 1 << 10
 _MEMFD: Final = 1 << 14
 # Bits of `madv` are numbered as madvise(2)'s advice.
@@ -49,6 +53,17 @@ class Mapping:
         """Private anonymous memory that does not grow, and that nobody has refused huge pages for."""
         wanted = self.flags & (_MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_GROWSDOWN | _MAP_HUGETLB) == _MAP_PRIVATE | _MAP_ANONYMOUS
         return wanted and not self.advice & (_HUGEPAGE | _NOHUGEPAGE)
+
+    @property
+    def is_held_up(self) -> bool:
+        """CRIU has who touches it wait where it restores with `--lazy-pages`."""
+        wanted = self.flags & (_MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_LOCKED | _MAP_HUGETLB) == _MAP_PRIVATE | _MAP_ANONYMOUS
+        return wanted and not self.status & (_VSYSCALL | _VDSO | _VVAR)
+
+    @property
+    def may_come_late(self) -> bool:
+        """Such memory, and no stack."""
+        return self.is_held_up and not self.flags & _MAP_GROWSDOWN
 
     @property
     def anonymous_shared(self) -> bool:

@@ -63,8 +63,9 @@ def in_place(*, socket_fd: int, ready_fd: int) -> list[str]:
     return ["--lazy-pages", "--ps-socket", str(socket_fd), "--status-fd", str(ready_fd)]
 
 
-def restore(*, images_fd: int, work_fd: int, streams: Mapping[int, str]) -> list[str]:
-    """Restores the tree, stopped, with `streams`: our descriptor -> `pipe:[inode]` in the images."""
+def restore(*, images_fd: int, work_fd: int, streams: Mapping[int, str], lazy: bool = False) -> list[str]:
+    """Restores the tree, stopped, with `streams`: our descriptor -> `pipe:[inode]` in the images; `lazy`: see criu.lazy."""
     paths = ["--images-dir", f"/proc/self/fd/{images_fd}", "--work-dir", f"/proc/self/fd/{work_fd}"]
     inherit = [word for fd, pipe in streams.items() for word in ("--inherit-fd", f"fd[{fd}]:{pipe}")]
-    return ["restore", *paths, "--log-file", "restore.log", *_COMMON, "--restore-detached", "--leave-stopped", *inherit]
+    late = ["--lazy-pages"] if lazy else []
+    return ["restore", *paths, "--log-file", "restore.log", *_COMMON, "--restore-detached", "--leave-stopped", *inherit, *late]

@@ -99,7 +99,15 @@ class Criu:
             raise CaptureError(explain(work / "dump.log", "dump", code))
 
     async def restore(
-        self, container: Container, images: Path, work: Path, streams: Mapping[int, str], *, seconds: float, started: Started
+        self,
+        container: Container,
+        images: Path,
+        work: Path,
+        streams: Mapping[int, str],
+        *,
+        seconds: float,
+        started: Started,
+        lazy: bool = False,
     ) -> None:
         """Restores the tree in `images` into the container, stopped, as a child of its PID 1.
 
@@ -110,6 +118,7 @@ class Criu:
             streams: Descriptor of the container's PID 1 -> `pipe:[inode]` in the images that it takes the place of.
             seconds: Wall-clock limit.
             started: See Started.
+            lazy: Whoever touches private memory that is not in the images is held up, and chrek_agent.criu.lazy listens in `work`.
 
         Raises:
             RestoreError: With the reason from CRIU's log; the caller must end what is half restored.
@@ -118,7 +127,7 @@ class Criu:
             criu_fd, images_fd, work_fd = (_open(stack, path) for path in (self.root, images, work))
             pipes = {_open_stream(stack, container, fd): pipe for fd, pipe in streams.items()}
             cgroups = [_open(stack, path / "cgroup.procs", os.O_WRONLY) for path in container.cgroups]
-            words = options.restore(images_fd=images_fd, work_fd=work_fd, streams=pipes)
+            words = options.restore(images_fd=images_fd, work_fd=work_fd, streams=pipes, lazy=lazy)
             command = [*options.enter(container.init), *options.program(criu_fd), *words]
             passed = [criu_fd, images_fd, work_fd, *pipes]
             code = await _run(command, passed, seconds=seconds, started=started, cgroups=cgroups)

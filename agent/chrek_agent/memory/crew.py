@@ -10,7 +10,7 @@ import selectors
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
@@ -18,6 +18,7 @@ from typing import Any, Final, Self
 
 from chrek_agent.container import processes
 from chrek_agent.memory.harvest import PRIVATE
+from chrek_agent.memory.late import Stretch, is_late
 from chrek_agent.memory.packs import RAW
 from chrek_agent.memory.pool import Stopped
 from chrek_agent.store.artifact import Artifact
@@ -27,6 +28,8 @@ from chrek_agent.store.reading import Chunk
 LOG: Final = logging.getLogger(__name__)
 THREADS: Final = 2
 """Of one filler."""
+LATE_THREADS: Final = 1
+"""Of one filler while the driver is at work, which needs a processor and some of memory's speed itself."""
 _MOST: Final = 16
 """Threads of all fillers; beyond that memory itself is the limit."""
 LEAST: Final = 1 << 30
@@ -47,12 +50,16 @@ class Result:
 class Crew:
     """Some fillers. Closing it, which takes some time, ends those that still run."""
 
-    def __init__(self, artifact: Artifact, size: int) -> None:
-        """Starts them and deals out the work; blocks. Raises OSError."""
+    def __init__(self, artifact: Artifact, size: int, late: Sequence[Stretch] = ()) -> None:
+        """Starts them and deals out the work; blocks. What is late they do last, in order. Raises OSError."""
         self.jobs: list[Job] = []
         """What they do, or leave."""
+        self.late: list[Job] = []
+        """Likewise, behind it."""
         self.rest: list[Job] = []
         """What is not for them."""
+        self.stretches: Sequence[Stretch] = late
+        """What comes late."""
         command = [sys.executable, "-P", "-m", "chrek_agent.memory.filler"]
         pipe = subprocess.PIPE
         self.fillers: list[subprocess.Popen[bytes]] = []
@@ -61,40 +68,62 @@ class Crew:
             for _ in range(size):
                 self.fillers.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True))
             self._deal(artifact)
+            self._heard = [b""] * size
         except BaseException:
             self.close()
             raise
 
     def _deal(self, artifact: Artifact) -> None:
-        for run in artifact.manifest.memory:
+        for run in artifact.memory:
             for chunk in artifact.chunks(run):
-                ours = run.kind == PRIVATE and chunk.place.codec == RAW and chunk.place.path is not None
-                (self.jobs if ours else self.rest).append((run, chunk))
-        self._owners = sorted({run.owner for run, _ in self.jobs})
-        packs = sorted({str(chunk.place.path) for _, chunk in self.jobs})
+                if not _suits(run, chunk):
+                    self.rest.append((run, chunk))
+                elif is_late(self.stretches, run.owner, run.start):
+                    self.late.append((run, chunk))
+                else:
+                    self.jobs.append((run, chunk))
+        if any(is_late(self.stretches, run.owner, run.start) for run, _ in self.rest):
+            # What others have to do cannot be late.
+            self.stretches = ()
+            self.jobs, self.late = [*self.jobs, *self.late], []
+        ours = [*self.jobs, *self.late]
+        self._owners = sorted({run.owner for run, _ in ours})
+        packs = sorted({str(chunk.place.path) for _, chunk in ours})
         numbers = {path: number for number, path in enumerate(packs)}
         owners = {owner: number for number, owner in enumerate(self._owners)}
-        described = [
-            _describe(number, owners[run.owner], numbers[str(chunk.place.path)], run, chunk)
-            for number, (run, chunk) in enumerate(self.jobs)
-        ]
+
+        def described(jobs: Sequence[Job]) -> list[list[Any]]:
+            return [
+                _describe(number, owners[run.owner], numbers[str(chunk.place.path)], run, chunk)
+                for number, (run, chunk) in enumerate(jobs)
+            ]
+
+        jobs, late = described(self.jobs), described(self.late)
         for index, filler in enumerate(self.fillers):
             # Neighbours go to different fillers, so that all have the same mix of what is easy and what is not.
-            order = {"packs": packs, "threads": THREADS, "jobs": described[index :: len(self.fillers)]}
-            _tell(filler, order)
+            share = [[jobs[index :: len(self.fillers)], THREADS], [late[index :: len(self.fillers)], LATE_THREADS]]
+            _tell(filler, {"packs": packs, "shares": share})
 
-    def begin(self, members: Sequence[processes.Process]) -> None:
-        """Lets them go. Raises ProcessLookupError when a process is not there."""
+    def begin(self, members: Sequence[processes.Process], descriptors: Mapping[int, int] | None = None) -> None:
+        """Lets them go; `descriptors`: the userfaultfds for what is late. Raises ProcessLookupError when a process is not there."""
         by_inner = {member.inner: member for member in members}
         missing = [owner for owner in self._owners if owner not in by_inner]
         if missing:
             raise ProcessLookupError(f"process {missing[0]} of the worker is not there")
+        held = descriptors or {}
         for filler in self.fillers:
-            _tell(filler, [asdict(by_inner[owner]) for owner in self._owners])
+            _tell(filler, [[asdict(by_inner[owner]), held.get(owner, -1)] for owner in self._owners])
             _end_input(filler)
 
     def end(self, stop: threading.Event) -> Result:
-        """Waits for them. One that died has left all of its share. Raises Stopped."""
+        """Waits for all that is not late. One that died has left all of its share. Raises Stopped."""
+        return self._result(self.jobs, stop)
+
+    def end_late(self, stop: threading.Event) -> Result:
+        """Waits for what is late, after `end`; likewise."""
+        return self._result(self.late, stop)
+
+    def _result(self, jobs: Sequence[Job], stop: threading.Event) -> Result:
         written = forced = 0
         left: list[int] = []
         for index, answer in enumerate(self._answers(stop)):
@@ -102,24 +131,27 @@ class Crew:
                 found = json.loads(answer)
                 written, forced, left = written + found["written"], forced + found["forced"], left + found["left"]
             except ValueError:
-                left += range(index, len(self.jobs), len(self.fillers))
-        return Result(written, forced, [self.jobs[number] for number in left])
+                left += range(index, len(jobs), len(self.fillers))
+        return Result(written, forced, [jobs[number] for number in left])
 
     def _answers(self, stop: threading.Event) -> list[bytes]:
+        """The next line of each; empty of those that have ended."""
         answers = [b""] * len(self.fillers)
         with selectors.DefaultSelector() as waiting:
             for index, filler in enumerate(self.fillers):
-                if filler.stdout is not None:
+                if filler.stdout is not None and b"\n" not in self._heard[index]:
                     waiting.register(filler.stdout, selectors.EVENT_READ, index)
             while waiting.get_map():
                 if stop.is_set():
                     raise Stopped
                 for key, _ in waiting.select(0.1):
                     piece = os.read(key.fd, 1 << 16)
-                    answers[key.data] += piece
+                    self._heard[key.data] += piece
                     # Its end, when all that it has mapped is let go, is not waited for.
-                    if not piece or piece.endswith(b"\n"):
+                    if not piece or b"\n" in piece:
                         waiting.unregister(key.fileobj)
+        for index, heard in enumerate(self._heard):
+            answers[index], _, self._heard[index] = heard.partition(b"\n")
         return answers
 
     def close(self) -> None:
@@ -140,14 +172,24 @@ class Crew:
         self.close()
 
 
-def start_crew(artifact: Artifact) -> Crew | None:
-    """A crew that suits this machine and this artifact; None where the agent's own threads do as well. Blocks."""
-    length = sum(run.length for run in artifact.manifest.memory)
+def crew_size(artifact: Artifact) -> int:
+    """How many fillers suit this machine and this artifact; none where the agent's own threads do as well."""
     size = min(_MOST, len(os.sched_getaffinity(0))) // THREADS
-    if size < 2 or length < LEAST:
+    return size if size >= 2 and sum(run.length for run in artifact.memory) >= LEAST else 0
+
+
+def _suits(run: Run, chunk: Chunk) -> bool:
+    """A filler can do it."""
+    return run.kind == PRIVATE and chunk.place.codec == RAW and chunk.place.path is not None
+
+
+def start_crew(artifact: Artifact, late: Sequence[Stretch] = ()) -> Crew | None:
+    """A crew that suits this machine and this artifact; None where the agent's own threads do as well. Blocks."""
+    size = crew_size(artifact)
+    if not size:
         return None
     try:
-        return Crew(artifact, size)
+        return Crew(artifact, size, late)
     except OSError as error:
         LOG.warning("memory is filled by the agent alone, which takes longer: %s", error)
         return None

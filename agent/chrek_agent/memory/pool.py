@@ -15,8 +15,8 @@ from chrek_agent.store.chunking import CHUNK
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-REMOTE_THREADS: Final = 24
-"""For a store that is not on this machine: its answers are waited for. With two copies of each chunk that is 96 MiB."""
+REMOTE_THREADS: Final = 8
+"""For a store that is not on this machine: it is read ahead, but answers may have to be waited for."""
 _MOST: Final = 8
 
 

@@ -32,7 +32,7 @@ def complete_images(artifact: Artifact, images: Path) -> None:
         ArtifactError: What is stored is not what was captured.
         OSError: It cannot be written.
     """
-    by_owner = sorted(artifact.manifest.memory, key=attrgetter("kind", "owner", "start"))
+    by_owner = sorted(artifact.memory, key=attrgetter("kind", "owner", "start"))
     for (kind, owner), runs in groupby(by_owner, key=attrgetter("kind", "owner")):
         path = images / (f"pagemap-{owner}.img" if kind == PRIVATE else f"pagemap-shmem-{owner}.img")
         try:
@@ -68,6 +68,7 @@ def _rest(pagemap: Pagemap) -> Iterator[_Piece]:
 
 
 def _put(artifact: Artifact, run: Run, target: int, position: int) -> None:
+    artifact.expect(artifact.chunks(run))
     for chunk in artifact.chunks(run):
         dense = artifact.fetch(chunk)
         artifact.check(chunk, dense)
