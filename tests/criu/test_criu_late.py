@@ -1,4 +1,4 @@
-"""Memory that comes while its process runs already, as that of a GPU's does; a stand-in for the driver reads all of it meanwhile."""
+"""Memory that comes while its process runs already, as a GPU worker's does; a stand-in for the driver reads all of it meanwhile."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from chrek_agent.memory import crew, late
 from chrek_agent.memory import fill as fill_module
 from chrek_agent.store.store import Store
 
-COMMAND = ["/usr/bin/python3", str(PROGRAMS / "maps.py"), "3"]
+COMMAND = ["/usr/bin/python3", str(PROGRAMS / "areas.py")]
 
 
 def said(box):
@@ -92,7 +92,6 @@ def test_what_fillers_leave_late_is_done_by_the_agent(yard, agent, captured, dri
             filler.kill()
         return found
 
-    monkeypatch.setattr(crew, "LATE_THREADS", 0)
     monkeypatch.setattr(crew.Crew, "end", dying)
     restored, after = restore(yard, agent, driver, artifact)
     assert (after, driver.heard) == (before, [before])

@@ -22,14 +22,15 @@ from chrek_agent.memory.late import Stretch, is_late
 from chrek_agent.memory.packs import RAW
 from chrek_agent.memory.pool import Stopped
 from chrek_agent.store.artifact import Artifact
+from chrek_agent.store.codec import NAMES
 from chrek_agent.store.model import Run
 from chrek_agent.store.reading import Chunk
 
 LOG: Final = logging.getLogger(__name__)
 THREADS: Final = 2
 """Of one filler."""
-LATE_THREADS: Final = 1
-"""Of one filler while the driver is at work, which needs a processor and some of memory's speed itself."""
+LATE: Final = 8
+"""Threads, each of another filler, while the driver is at work: it needs a core and some of memory's speed itself."""
 _MOST: Final = 16
 """Threads of all fillers; beyond that memory itself is the limit."""
 LEAST: Final = 1 << 30
@@ -94,15 +95,15 @@ class Crew:
 
         def described(jobs: Sequence[Job]) -> list[list[Any]]:
             return [
-                _describe(number, owners[run.owner], numbers[str(chunk.place.path)], run, chunk)
+                [*_describe(number, owners[run.owner], numbers[str(chunk.place.path)], run, chunk), _seal(artifact, chunk)]
                 for number, (run, chunk) in enumerate(jobs)
             ]
 
-        jobs, late = described(self.jobs), described(self.late)
+        jobs, late, behind = described(self.jobs), described(self.late), self._behind
         for index, filler in enumerate(self.fillers):
             # Neighbours go to different fillers, so that all have the same mix of what is easy and what is not.
-            share = [[jobs[index :: len(self.fillers)], THREADS], [late[index :: len(self.fillers)], LATE_THREADS]]
-            _tell(filler, {"packs": packs, "shares": share})
+            shares = [[jobs[index :: len(self.fillers)], THREADS], [late[index::behind] if index < behind else [], 1]]
+            _tell(filler, {"packs": packs, "shares": shares})
 
     def begin(self, members: Sequence[processes.Process], descriptors: Mapping[int, int] | None = None) -> None:
         """Lets them go; `descriptors`: the userfaultfds for what is late. Raises ProcessLookupError when a process is not there."""
@@ -117,13 +118,17 @@ class Crew:
 
     def end(self, stop: threading.Event) -> Result:
         """Waits for all that is not late. One that died has left all of its share. Raises Stopped."""
-        return self._result(self.jobs, stop)
+        return self._result(self.jobs, len(self.fillers), stop)
 
     def end_late(self, stop: threading.Event) -> Result:
         """Waits for what is late, after `end`; likewise."""
-        return self._result(self.late, stop)
+        return self._result(self.late, self._behind, stop)
 
-    def _result(self, jobs: Sequence[Job], stop: threading.Event) -> Result:
+    @property
+    def _behind(self) -> int:
+        return min(LATE, len(self.fillers))
+
+    def _result(self, jobs: Sequence[Job], shares: int, stop: threading.Event) -> Result:
         written = forced = 0
         left: list[int] = []
         for index, answer in enumerate(self._answers(stop)):
@@ -131,7 +136,7 @@ class Crew:
                 found = json.loads(answer)
                 written, forced, left = written + found["written"], forced + found["forced"], left + found["left"]
             except ValueError:
-                left += range(index, len(jobs), len(self.fillers))
+                left += range(index, len(jobs), shares) if index < shares else []
         return Result(written, forced, [jobs[number] for number in left])
 
     def _answers(self, stop: threading.Event) -> list[bytes]:
@@ -180,7 +185,7 @@ def crew_size(artifact: Artifact) -> int:
 
 def _suits(run: Run, chunk: Chunk) -> bool:
     """A filler can do it."""
-    return run.kind == PRIVATE and chunk.place.codec == RAW and chunk.place.path is not None
+    return run.kind == PRIVATE and NAMES[chunk.record.codec] == RAW and chunk.place.path is not None
 
 
 def start_crew(artifact: Artifact, late: Sequence[Stretch] = ()) -> Crew | None:
@@ -199,6 +204,11 @@ def _describe(number: int, owner: int, pack: int, run: Run, chunk: Chunk) -> lis
     place = chunk.place
     name, bitmap = chunk.digest.hex(), chunk.record.bitmap.hex()
     return [number, owner, pack, place.offset, place.stored, chunk.length, name, bitmap, run.start + chunk.offset]
+
+
+def _seal(artifact: Artifact, chunk: Chunk) -> list[str]:
+    """What opens a sealed chunk; the store's own key stays here."""
+    return [part.hex() for part in artifact.seal(chunk) or ()]
 
 
 def _tell(filler: "subprocess.Popen[bytes]", message: object) -> None:
