@@ -61,12 +61,12 @@ def quick(runs: int) -> dict[str, dict[str, float]]:
     return found
 
 
-def pages() -> dict[str, bytes]:
+def pages(count: int = OBJECTS) -> dict[str, bytes]:
     """What an API server would answer, by the token that asks for it: made beforehand, so that only the reader is measured."""
-    items = [checkpoint(number) for number in range(OBJECTS)]
+    items = [checkpoint(number) for number in range(count)]
     found = {}
-    for start in range(0, OBJECTS, PAGE):
-        metadata = {"resourceVersion": "1"} | ({"continue": str(start + PAGE)} if start + PAGE < OBJECTS else {})
+    for start in range(0, count, PAGE):
+        metadata = {"resourceVersion": "1"} | ({"continue": str(start + PAGE)} if start + PAGE < count else {})
         found[str(start) if start else ""] = json.dumps({"items": items[start : start + PAGE], "metadata": metadata}).encode()
     return found
 

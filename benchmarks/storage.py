@@ -1,8 +1,10 @@
 """Stores in buckets and registries against their servers alone: `python benchmarks/storage.py [MIB] [RUNS] [OUT.json] [DIRECTORY]`.
 
-Each run writes random bytes as a capture does and reads them as a restore does, each chunk checked, next to plain requests for as
-many bytes to the same server by as many threads. Both servers run on this machine and share its processors with us. Medians of
-GB/s (10^9 bytes) are printed and written as JSON, with the most memory that we took for it.
+Each run writes random bytes as a capture does and reads them as a restore does, each chunk checked. Beside it a plain client sends
+and fetches as many bytes by the same kind of requests, of the same size and by as many threads: to S3 multipart uploads of objects
+from memory, to a registry blobs, which have to be named by their digests; from both pieces as large as ours, read into one buffer
+and thrown away. Both servers run on this machine and share its processors with us. Medians of GB/s (10^9 bytes), of our own
+processor time in seconds per GB (`_cpu`) and of the memory that we took for it are printed and written as JSON.
 """
 
 import http.client
@@ -25,12 +27,15 @@ from urllib.parse import urljoin, urlsplit
 import obstore
 
 from chrek_agent.memory.pool import REMOTE_THREADS, work_off
+from chrek_agent.store.ahead import SPAN
 from chrek_agent.store.chunking import CHUNK
 from chrek_agent.store.model import Fields, Owner, Source
-from chrek_agent.store.oci.backend import PART, RegistryBackend
+from chrek_agent.store.oci.backend import RegistryBackend
 from chrek_agent.store.oci.login import Login
 from chrek_agent.store.oci.manifests import digest_of
-from chrek_agent.store.s3 import S3Backend
+from chrek_agent.store.pace import FIRST
+from chrek_agent.store.s3 import PARALLEL, S3Backend
+from chrek_agent.store.s3 import PART as S3_PART
 from chrek_agent.store.s3uploads import Credentials
 from chrek_agent.store.store import Store
 from chrek_agent.store.where import Bucket, Repository
@@ -42,11 +47,11 @@ HASH = "5941a4cb3c363457"
 
 @dataclass
 class Subject:
-    """A backend, and how to send its server the same bytes without it: URLs to put parts to and to get them from."""
+    """A backend, and a plain client of its server: `put` writes an object from memory, `url` is where to get it from."""
 
     backend: object
-    put_urls: Callable[[list[bytes]], list[str]]
-    get_urls: Callable[[list[bytes]], list[str]]
+    put: Callable[[str, list[bytes]], object]
+    url: Callable[[str, int, bytes], str]
 
 
 @contextmanager
@@ -54,11 +59,12 @@ def s3(directory: Path) -> Iterator[Subject]:
     with remotes.seaweedfs(directory) as endpoint:
         credentials = Credentials(remotes.ACCESS_KEY, remotes.SECRET_KEY)
         backend = S3Backend(Bucket(remotes.BUCKET, "store", endpoint, path_style=True), credentials=credentials)
+        plain = backend._store
 
-        def urls(method: str, parts: list[bytes]) -> list[str]:
-            return [obstore.sign(backend._store, method, f"raw/{number}", timedelta(hours=1)) for number in range(len(parts))]
+        def put(name: str, parts: list[bytes]) -> None:
+            obstore.put(plain, name, iter(parts), use_multipart=True, chunk_size=S3_PART, max_concurrency=PARALLEL)
 
-        yield Subject(backend, lambda parts: urls("PUT", parts), lambda parts: urls("GET", parts))
+        yield Subject(backend, put, lambda name, number, part: obstore.sign(plain, "GET", name, timedelta(hours=1)))
 
 
 @contextmanager
@@ -66,10 +72,11 @@ def oci(directory: Path) -> Iterator[Subject]:
     with remotes.registry(directory) as host:
         backend = RegistryBackend(Repository(host, "store", plain_http=True), login=Login())
 
-        def put_urls(parts: list[bytes]) -> list[str]:
-            return [f"{begin(host)}&digest={digest_of(part)}" for part in parts]
+        def put(name: str, parts: list[bytes]) -> None:
+            for part in parts:
+                ask("PUT", f"{begin(host)}&digest={digest_of(part)}", part)
 
-        yield Subject(backend, put_urls, lambda parts: [f"http://{host}/v2/raw/blobs/{digest_of(part)}" for part in parts])
+        yield Subject(backend, put, lambda name, number, part: f"http://{host}/v2/raw/blobs/{digest_of(part)}")
 
 
 def begin(host: str) -> str:
@@ -80,12 +87,12 @@ def begin(host: str) -> str:
     return urljoin(f"http://{host}/", place)
 
 
-def send(url: str, body: bytes | None, start: int | None = None) -> None:
-    """One plain request, for 2 MiB from `start` if it is given; the answer is read into one buffer again and again."""
+def ask(method: str, url: str, body: bytes | None = None, start: int | None = None) -> None:
+    """One plain request, for a piece from `start` if it is given; the answer is read into one buffer again and again."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc)
-    headers = {} if start is None else {"Range": f"bytes={start}-{start + CHUNK - 1}"}
-    connection.request("GET" if body is None else "PUT", f"{parts.path}?{parts.query}", body=body, headers=headers)
+    headers = {} if start is None else {"Range": f"bytes={start}-{start + SPAN - 1}"}
+    connection.request(method, f"{parts.path}?{parts.query}", body=body, headers=headers)
     answer = connection.getresponse()
     assert answer.status < 300, answer.read()
     buffer = bytearray(CHUNK)
@@ -94,16 +101,25 @@ def send(url: str, body: bytes | None, start: int | None = None) -> None:
     connection.close()
 
 
-def send_all(urls: list[str], bodies: list[bytes] | None, threads: int) -> None:
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(send, urls, bodies or [None] * len(urls)))
+def put_all(subject: Subject, shares: list[list[bytes]]) -> None:
+    """One object for each thread, as a capture writes its packs."""
+    with ThreadPoolExecutor(len(shares)) as pool:
+        list(pool.map(subject.put, [f"raw/{number}" for number in range(len(shares))], shares))
 
 
-def get_ranges(urls: list[str], threads: int) -> None:
-    """The same in pieces of 2 MiB, as a restore asks for chunks."""
-    pieces = [(url, None, start) for url in urls for start in range(0, PART, CHUNK)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda piece: send(*piece), pieces))
+def get_all(pieces: list[tuple[str, int | None]]) -> None:
+    with ThreadPoolExecutor(FIRST) as pool:
+        list(pool.map(lambda piece: ask("GET", piece[0], None, piece[1]), pieces))
+
+
+def pieces_of(subject: Subject, shares: list[list[bytes]]) -> list[tuple[str, int | None]]:
+    """URLs and starts of all that was put, in pieces of SPAN; a registry's blobs are that large."""
+    found: list[tuple[str, int | None]] = []
+    for number, parts in enumerate(shares):
+        for index, part in enumerate(parts):
+            url = subject.url(f"raw/{number}", index, part)
+            found.append((url, None if "/blobs/" in url else index * SPAN))
+    return found
 
 
 def capture(store: Store, generation: str, data: memoryview) -> str:
@@ -125,7 +141,8 @@ def capture(store: Store, generation: str, data: memoryview) -> str:
 def restore(store: Store, generation: str, digest: str) -> None:
     """By the pool that fills a restored tree's memory, into buffers that are thrown away."""
     with store.open(HASH, generation, digest) as artifact:
-        chunks = artifact.chunks(artifact.manifest.memory[0])
+        chunks = list(artifact.chunks(artifact.manifest.memory[0]))
+        artifact.expect(chunks)
         work_off(chunks, lambda chunk, buffer: artifact.check(chunk, artifact.fetch(chunk, buffer)), threads=REMOTE_THREADS,
                  stop=threading.Event())  # fmt: skip
 
@@ -135,33 +152,35 @@ def memory(word: str) -> int:
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{word}:"))
 
 
-def measured(work: Callable[[], object]) -> tuple[float, int]:
-    """Seconds, and bytes of memory taken for it."""
+def measured(work: Callable[[], object]) -> tuple[float, float, int]:
+    """Seconds, seconds of our processor time, and bytes of memory taken for it."""
     os.sync()
     Path("/proc/self/clear_refs").write_text("5")
-    before, begun = memory("VmRSS"), time.perf_counter()
+    before, spent, begun = memory("VmRSS"), time.process_time(), time.perf_counter()
     work()
-    return time.perf_counter() - begun, memory("VmHWM") - before
+    return time.perf_counter() - begun, time.process_time() - spent, memory("VmHWM") - before
 
 
 def one(subject: Subject, scratch: Path, number: int, size: int) -> dict[str, float]:
     data = bytearray(os.urandom(size))
-    parts = [bytes(data[start : start + PART]) for start in range(0, size, PART)]
+    parts = [bytes(data[start : start + SPAN]) for start in range(0, size, SPAN)]
+    shares = [parts[number::WORKERS] for number in range(WORKERS)]
+    for start in range(0, size, CHUNK):  # What was sent once, a registry would know.
+        data[start : start + 8] = os.urandom(8)
     store = Store(subject.backend, scratch)
     found = {}
 
     def note(name: str, work: Callable[[], object]) -> None:
-        seconds, taken = measured(work)
+        seconds, spent, taken = measured(work)
         found[name] = size / seconds / 1e9
+        found[f"{name}_cpu"] = spent / size * 1e9
         found[f"{name}_mib"] = taken / 2**20
 
-    put_urls = subject.put_urls(parts)
     digests = []
-    note("raw_write", lambda: send_all(put_urls, parts, WORKERS))
-    data[:8] = number.to_bytes(8, "little")
+    note("raw_write", lambda: put_all(subject, shares))
     note("write", lambda: digests.append(capture(store, f"g-{number}", memoryview(data))))
-    note("raw_read", lambda: send_all(subject.get_urls(parts), None, WORKERS))
-    note("raw_ranges", lambda: get_ranges(subject.get_urls(parts), REMOTE_THREADS))
+    pieces = pieces_of(subject, shares)
+    note("raw_read", lambda: get_all(pieces))
     note("read", lambda: restore(store, f"g-{number}", digests[0]))
     return found
 
@@ -186,7 +205,6 @@ def main() -> None:
         medians = {key: round(statistics.median(run[key] for run in found), 3) for key in found[0]}
         medians["write_share"] = round(statistics.median(run["write"] / run["raw_write"] for run in found), 2)
         medians["read_share"] = round(statistics.median(run["read"] / run["raw_read"] for run in found), 2)
-        medians["read_share_of_ranges"] = round(statistics.median(run["read"] / run["raw_ranges"] for run in found), 2)
         results[name] = medians
         print(name, json.dumps(medians))
     results["load_after"] = os.getloadavg()

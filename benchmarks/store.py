@@ -1,7 +1,8 @@
 """The chunk store against the file system and the hash alone: `python benchmarks/store.py [MIB] [RUNS] [OUT.json] [DIRECTORY]`.
 
-Each run writes, verifies and writes once more the same random bytes, next to a plain synced file write and BLAKE3 over the same
-bytes with as many threads as the store has. Medians of GB/s (10^9 bytes) are printed and written as JSON.
+Each run writes, verifies and writes once more the same random bytes, and writes and verifies them sealed, next to a plain synced
+file write and BLAKE3 over the same bytes with as many threads as the store has. Medians of GB/s (10^9 bytes) are printed and
+written as JSON.
 """
 
 import json
@@ -20,6 +21,8 @@ from blake3 import blake3
 
 from chrek_agent.store.chunking import CHUNK
 from chrek_agent.store.model import Fields, Manifest, Owner, Source
+from chrek_agent.store.protection import Protection
+from chrek_agent.store.sealing import Keyring
 from chrek_agent.store.store import Store
 from chrek_agent.store.writer import WORKERS
 
@@ -85,8 +88,12 @@ def measure(data: memoryview, directory: Path) -> dict[str, float]:
     seconds["store verify, warm"] = timed(verify)
     drop_cache(directory)
     seconds["store verify, cold"] = timed(verify)
+    sealed = Store(store.backend, store.scratch, protection=Protection(Keyring(os.urandom(32))))
+    seconds["sealed write"] = timed(lambda: committed.append(capture(sealed, "g3", data)))
+    seconds["sealed verify, warm"] = timed(lambda: sealed.verify(HASH, "g3", committed[1][1]))
+    store.delete(HASH, {"g3"})
     seconds["store write again"] = timed(lambda: committed.append(capture(store, "g2", data)))
-    assert committed[1][0].sizes.stored == 0, "the second write was not deduplicated"
+    assert committed[2][0].sizes.stored == 0, "the second write was not deduplicated"
     return {name: len(data) / 1e9 / value for name, value in seconds.items()}
 
 

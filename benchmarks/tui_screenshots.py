@@ -35,6 +35,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "what-if": (*DETAIL, "e", "tab", "tab", "tab", "backspace", "2"),
     "compatibility": (*DETAIL, "8"),
     "artifact": (*DETAIL, "9"),
+    "diff": ("g", "j", "space", "space", "x"),
     "delete": ("G", "ctrl+d"),
 }
 SCREENS = ("nodes", "graphs", "storage", "gc", "doctor", "prewarm")
@@ -45,7 +46,7 @@ async def fill(cluster: Cluster) -> None:
     await cluster.create(NAMESPACES, {"metadata": {"name": "research"}})
     for body in samples.sample_checkpoints():
         if body["metadata"]["name"] == "llama-3-8b":
-            enrich(body["status"]["artifact"])
+            enrich(body["status"])
         await put(cluster, CHECKPOINTS, body)
     for body in samples.sample_nodes():
         await put(cluster, CHREK_NODES, body)
@@ -59,8 +60,13 @@ async def fill(cluster: Cluster) -> None:
     await put(cluster, EVENTS, samples.make_event("e1", names.Reason.CAPTURE_SUCCEEDED, "18Gi in 31.4s"))
 
 
-def enrich(artifact: dict[str, Any]) -> None:
+def enrich(status: dict[str, Any]) -> None:
     """What an agent records besides."""
+    artifact, restore = status["artifact"], status["lastRestore"]
+    artifact["phases"] = {"inspect": 0.2, "gpu": 6.1, "dump": 0.9, "memory": 3.4, "rootfs": 0.3, "commit": 0.1, "verify": 3.5}
+    artifact |= {"captureSeconds": 14.6, "phaseBytes": {"memory": 18 * 10**9, "rootfs": 2 * 10**8, "verify": 19 * 10**9}}
+    restore["phases"] = {"wait": 0.1, "verify": 0.1, "skeleton": 0.2, "criu": 0.5, "fill": 2.9, "gpu": 2.1, "resume": 0.1}
+    restore["phaseBytes"] = {"skeleton": 3 * 10**8, "fill": 18 * 10**9}
     gpus = [{"model": "H200", "memoryBytes": 143 * 2**30}]
     record = {"architecture": "x86_64", "cpuFeatures": [], "kernel": "6.8.0", "criu": "4.2.1", "driver": "580.95.05"}
     record |= {"cuda": "13.0", "gpus": gpus, "memoryBytes": 18 * 2**30}
@@ -69,7 +75,7 @@ def enrich(artifact: dict[str, Any]) -> None:
         {"pid": 1, "name": "python3", "threads": 41, "bytes": 2 * 2**30},
         {"pid": 77, "name": "VLLM::EngineCore", "threads": 93, "bytes": 15 * 2**30},
     ]
-    artifact |= {"storedBytes": 9 * 2**30, "uniqueBytes": 6 * 2**30}
+    artifact |= {"storedBytes": 9 * 2**30, "uniqueBytes": 6 * 2**30, "sharedBytes": 5 * 2**30, "packs": 12}
 
 
 async def put(cluster: Cluster, resource: Resource, given: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from chrek_agent.capture import Capture
 from chrek_agent.config import AgentConfig
 from chrek_agent.container.discovery import running_id
 from chrek_agent.criu.runner import Criu
+from chrek_agent.node.ceilings import Ceilings
 from chrek_agent.node.gate import Gate
 from chrek_agent.node.writer import NodeWriter
 from chrek_agent.restore import Restore
@@ -18,8 +19,10 @@ from chrek_agent.store.cached import PieceCache
 from chrek_agent.store.where import open_store
 from chrek_agent.tasks import adoption, upkeep
 from chrek_agent.tasks.deletion import delete_artifact, is_due
+from chrek_agent.tasks.mending import Mender
 from chrek_agent.tasks.report import Reporter
 from chrek_agent.tasks.sources import Sources, is_ready
+from chrek_agent.tasks.staging import Stager
 from chrek_agent.tasks.targets import Targets
 from chrek_agent.tasks.verification import Verifier, is_asked
 from chrek_agent.telemetry.health import serve
@@ -47,11 +50,16 @@ class Agent:
         self._config = config
         self._cluster = cluster
         self._store = store = open_store(config.location, config.staging, _cache(config))
-        self._instruments = instruments = Instruments(Operations(), Metrics(config.node))
+        LOG.info("what is captured here is %s", store.protection)
+        self._instruments = instruments = Instruments(Operations(), Metrics(config.node), Ceilings(config.state))
         self._sources = Sources(config, cluster, Capture(config, criu, store), store, reporter, instruments)
         self._targets = Targets(config, cluster, Restore(config, criu, store), reporter, Gate(criu), instruments)
-        self._verifier = Verifier(cluster, store, reporter, instruments.metrics, config.node)
+        mender = Mender(store, config.repair_from, config.staging)
+        self._verifier = Verifier(
+            cluster, store, reporter, instruments.metrics, config.node, mender=mender, ceilings=instruments.ceilings
+        )
         self._adopter = adoption.Adopter(cluster, store, reporter)
+        self._stager = Stager(cluster, store, instruments, config.node)
         self._node = NodeWriter(config, cluster, criu, store, instruments, cache=store.cache)
         self._unseen = {"source pods", "target pods", "checkpoints"}
 
@@ -88,14 +96,17 @@ class Agent:
                     start(handle(pod))
 
     async def _checkpoints(self) -> None:
-        """Deletes, verifies and adopts artifacts, as the checkpoints ask for it."""
+        """Deletes, verifies, adopts and stages artifacts, as the checkpoints ask for it."""
         async with _tasks() as start:
             async for kind, body in self._watch("checkpoints", CHECKPOINTS):
                 if kind == "DELETED":
                     self._node.stale()
-                elif is_due(body):
+                    continue
+                if self._stager.is_asked(body):
+                    start(self._stager.handle(body))
+                if is_due(body):
                     start(delete_artifact(self._cluster, self._store, body))
-                elif is_asked(body, datetime.now(UTC)):
+                elif is_asked(body, datetime.now(UTC), self._config.node):
                     start(self._verifier.handle(body))
                 elif adoption.is_asked(body, datetime.now(UTC)):
                     start(self._adopter.handle(body))

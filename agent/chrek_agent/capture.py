@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from chrek_agent.apart.saving import Saving
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import acceptance, affinity, inspect, processes, recording, rootfs, stopped
 from chrek_agent.container.discovery import Container
@@ -72,6 +73,7 @@ class Capture:
         *,
         cold_start: float,
         accepted: Mapping[str, Any] | None = None,
+        apart: Saving | None = None,
     ) -> Captured:
         """Captures the container for this checkpoint.
 
@@ -85,6 +87,7 @@ class Capture:
             report: Told of the progress.
             cold_start: Seconds that the worker took to become ready.
             accepted: What `acceptance.prepare` found, for the restore.
+            apart: What the worker has given up before; it becomes part of the artifact, or the caller abandons it.
 
         Raises:
             CaptureError: With the reason.
@@ -103,9 +106,9 @@ class Capture:
         stack = AsyncExitStack()
         try:
             with phases.phase("gpu") if self._gpus.present else nullcontext():
-                frozen = await stack.enter_async_context(self._gpus.frozen_gpu(worker, partial(thaw, container.init)))
+                frozen = await stack.enter_async_context(self._gpus.frozen_gpu(worker, partial(thaw, container.init), entry.turned))
             expected = _resident(worker)  # With what was on the GPUs.
-            record = facts.with_memory(record, expected if frozen.pids else 0)
+            record = facts.with_memory(record, _at_restore(expected, frozen, apart))
             writer = await self._take(container, worker, generation, entry, phases, report, expected)
             worker = inspect.worker_tree(container)  # As it was frozen: it may have had other processes before.
             staging = writer.staging
@@ -118,7 +121,7 @@ class Capture:
                 phases.moved("rootfs", sum(path.stat().st_size for path in (staging / ROOTFS, staging / SHM) if path.exists()))
             report("commit", expected, expected)
             with phases.phase("commit"):
-                await asyncio.to_thread(_add_files, writer)
+                await asyncio.to_thread(_add_all, writer, apart, phases)
                 source = self._source(pod, container, worker, pipes)
                 fields = _fields(checkpoint, source, record, deleted, round(cold_start, 3), phases.summary())
                 manifest, digest = await asyncio.to_thread(writer.commit, fields)
@@ -246,8 +249,19 @@ def _counted(phases: Phases, name: str) -> Callable[[int, int], None]:
     return progress
 
 
-def _add_files(writer: ArtifactWriter) -> None:
-    """Everything in the staging directory becomes part of the artifact."""
+def _at_restore(resident: int, frozen: cuda.Frozen, apart: Saving | None) -> int:
+    """Bytes of memory that a restore needs beyond what the worker holds by itself: for its GPUs', or what it loads itself."""
+    if frozen.pids:
+        return resident
+    return resident + apart.bytes if apart is not None and apart.bytes else 0
+
+
+def _add_all(writer: ArtifactWriter, apart: Saving | None, phases: Phases) -> None:
+    """Everything in the staging directory becomes part of the artifact, and what the worker has given up before the first phase."""
+    if apart is not None and apart.writer is not None:
+        writer.join(apart.writer)
+        phases.took("apart", apart.seconds)
+        phases.moved("apart", apart.bytes)
     for path in sorted(path for path in writer.staging.rglob("*") if path.is_file()):
         writer.add_file(str(path.relative_to(writer.staging)), path)
 

@@ -44,7 +44,7 @@ class AgentConfig:
     """`host:port` of metrics and health; empty: none."""
     keep_connections: bool = True
     """TCP connections over loopback between the captured processes go on after a restore; all others end in any case."""
-    huge_pages: bool = False
+    huge_pages: bool = True
     """New memory on this node is put on huge pages while a worker's GPU memory moves to the host, which then takes a third less."""
     namespace: str = ""
     """Empty: all namespaces."""
@@ -56,6 +56,9 @@ class AgentConfig:
     """Where this node keeps what its restores have read of the store; None: nowhere."""
     cache_bytes: int = 0
     """Bytes that the cache may use."""
+
+    repair_from: tuple[str, ...] = ()
+    """Other stores that damaged chunks may be fetched from, as `storage`."""
 
     @property
     def location(self) -> str:

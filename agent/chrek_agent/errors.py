@@ -5,6 +5,8 @@ AgentError              one line for the status, the event and the worker's log
 |- RestoreError         the target starts cold
 |  |- IncompatibleError the capture cannot run here; nothing was touched
 |  `- StoreError        the store does not answer, or refuses; what is in it may be in order
+|     |- KeyMissingError   what is stored is sealed with a key that is not here
+|     `- SignatureError    nobody whom this agent trusts has signed it
 |- DeadlineError        a phase took longer than it may; as a failure of what it belongs to
 `- ArtifactError        what is stored is not what was captured; never used again
 """
@@ -41,6 +43,18 @@ class StoreError(RestoreError):
     """The store does not answer, or refuses; what is in it may be in order."""
 
     cause = Cause.STORE
+
+
+class KeyMissingError(StoreError):
+    """What is stored is sealed with a key that is not here."""
+
+    cause = Cause.KEY
+
+
+class SignatureError(StoreError):
+    """Nobody whom this agent trusts has signed it."""
+
+    cause = Cause.SIGNATURE
 
 
 class DeadlineError(AgentError):

@@ -20,6 +20,7 @@ from chrek_agent.container import control, processes, stopped
 from chrek_agent.container.discovery import Container
 from chrek_agent.container.ending import end_half_restored
 from chrek_agent.container.thaw import thaw, wake
+from chrek_agent.cuda.hugepages import turn_back
 from chrek_agent.cuda.rescue import give_back
 from chrek_agent.errors import AgentError
 
@@ -53,6 +54,8 @@ class Entry:
     group: int = 0
     """CRIU's process group, 0 before it runs."""
     group_start: int = 0
+    huge_pages: str = ""
+    """The node's switch for huge pages, which said `madvise`, if it was turned for this operation."""
 
 
 class Record:
@@ -78,6 +81,11 @@ class Record:
         """Notes CRIU's process group."""
         process = processes.read_process(group)
         self._entry = replace(self._entry, group=group, group_start=process.start if process else 0)
+        self._write()
+
+    def turned(self, switch: Path) -> None:
+        """Notes that the node's switch for huge pages is about to be turned."""
+        self._entry = replace(self._entry, huge_pages=str(switch))
         self._write()
 
     def _write(self) -> None:
@@ -132,6 +140,8 @@ def undo(entry: Entry) -> None:
     if entry.group and processes.is_same(entry.group, entry.group_start):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(entry.group, signal.SIGKILL)
+    if entry.huge_pages:
+        turn_back(Path(entry.huge_pages))
     if processes.is_same(entry.init, entry.init_start):
         if entry.kind == "capture":
             thaw(entry.init)

@@ -37,6 +37,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--storage", default="", help="where artifacts are kept instead: s3://bucket/prefix, oci://host/repository")
     parser.add_argument("--cache-dir", type=Path, help="where this node keeps what its restores have read of the store")
     parser.add_argument("--cache-bytes", type=parse_bytes, default=0, metavar="SIZE", help="how much of it, such as 100Gi")
+    parser.add_argument(
+        "--repair-from",
+        action="append",
+        default=[],
+        metavar="STORE",
+        help="where damaged chunks may be fetched from; may be repeated",
+    )
     parser.add_argument("--listen", default=os.environ.get("CHREK_LISTEN", ""), help="host:port of metrics and health")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument("--restore-seconds", type=float, default=900.0, help="after which a pod starts cold")
@@ -80,6 +87,7 @@ async def _run(args: argparse.Namespace) -> int:
         storage=args.storage,
         cache=args.cache_dir,
         cache_bytes=args.cache_bytes,
+        repair_from=tuple(args.repair_from),
         state=args.state,
         criu_root=args.criu_root,
         cgroup_root=args.cgroup_root,

@@ -21,6 +21,7 @@ from kubectl_chrek.api import names
 
 SCRIPT = Path(__file__).with_name("container.sh")
 STATE = "/bench/state"
+MARKER = "/tmp/restored"
 """Where a worker in a container says how far it is."""
 _LIBC = ctypes.CDLL(None)
 _SET_DEATH_SIGNAL = 1
@@ -70,7 +71,7 @@ def until(condition: Callable[[], Any], seconds: float, log: Path) -> Any:
 @contextlib.contextmanager
 def source(directory: Path, command: Sequence[str]) -> Iterator[Box]:
     """A container whose worker is to be captured."""
-    with _container(directory, command, {names.ENV_SIGNAL_FILE: f"{names.CONTROL_DIR}/done"}) as box:
+    with _container(directory, command, {names.ENV_SIGNAL_FILE: f"{names.CONTROL_DIR}/done", names.ENV_MARKER_FILE: MARKER}) as box:
         yield box
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import container
 from container import Box
 
+from chrek_agent.apart.preparing import prepared
 from chrek_agent.capture import Capture, Captured
 from chrek_agent.config import AgentConfig
 from chrek_agent.container import rootfs
@@ -23,6 +24,7 @@ from chrek_agent.cuda.driver import Bindings
 from chrek_agent.cuda.sequence import freeze, unfreeze
 from chrek_agent.journal import record
 from chrek_agent.restore import Restore, wait_for_shim
+from chrek_agent.store.model import APART
 from chrek_agent.store.store import Store
 from kubectl_chrek.api.checkpoint import Artifact, read_checkpoint
 
@@ -38,7 +40,7 @@ class Lab:
 
     base: Path
     criu_root: Path
-    huge_pages: bool = False
+    huge_pages: bool = True
     driver: Bindings = field(default_factory=Bindings)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -105,15 +107,34 @@ class Lab:
         }
         return captured, row
 
-    async def _capture(self, box: Box) -> Captured:
+    def capture_apart(self, box: Box) -> tuple[Captured, Row]:
+        """By the agent's code, of a worker that keeps its weights apart; it does not go on."""
+        before = box.state()
+        begin = time.time()
+        captured = asyncio.run(self._capture(box, apart=True))
+        manifest = captured.manifest
+        return captured, {
+            "seconds": time.time() - begin,
+            "state": before,
+            "phases": manifest.phases,
+            "bytes": manifest.sizes.logical,
+            "new_bytes": manifest.sizes.stored,
+            "apart_bytes": sum(run.length for run in manifest.memory if run.kind == APART),
+        }
+
+    async def _capture(self, box: Box, *, apart: bool = False) -> Captured:
         spec = {"identity": {"model": "bench/random", "backendFramework": "vllm"}, "job": {"podTemplateSpec": {}}}
         metadata = {"name": "bench", "namespace": "bench", "uid": "uid-bench"}
         checkpoint = read_checkpoint({"metadata": metadata, "spec": spec, "status": {"phase": "Creating", "identityHash": HASH}})
-        pod = {"metadata": {"name": "bench"}, "status": {}}
+        pod = {"metadata": {"name": "bench", "namespace": "bench"}, "spec": {}, "status": {}}
         work = Capture(self.config, self.criu, self.store)
         with record(self.config.journal, "capture", box.container) as entry:
             try:
-                return await work.run(pod, checkpoint, box.container, entry, lambda *_: None, cold_start=0.0)
+                if not apart:
+                    return await work.run(pod, checkpoint, box.container, entry, lambda *_: None, cold_start=0.0)
+                async with prepared(box.container, pod, "", self.store, entry) as (accepted, saving):
+                    words = {"cold_start": 0.0, "accepted": accepted, "apart": saving}
+                    return await work.run(pod, checkpoint, box.container, entry, lambda *_: None, **words)
             finally:
                 thaw(box.container.init)
 
@@ -131,7 +152,7 @@ class Lab:
         await wait_for_shim(box.container, seconds=20)
         artifact = Artifact(generation=captured.manifest.generation, digest=captured.digest)
         return await Restore(self.config, self.criu, self.store).run(
-            "bench", captured.manifest.identity_hash, artifact, box.container, ""
+            "bench", captured.manifest.identity_hash, artifact, box.container, container.MARKER
         )
 
     def plain_capture(self, box: Box, images: Path) -> Row:

@@ -34,7 +34,7 @@ def part_ceilings(_: Lab, note: Note) -> None:
 
 
 def part_worker(lab: Lab, note: Note, kind: str, size: str, gib: float, *, plain: int, ours: int, more: bool = False) -> None:
-    """One worker, captured and restored both ways. `more`: captured again, with huge pages, and as another process like it."""
+    """One worker, captured and restored both ways. `more`: captured again, on small pages, and as another process like it."""
     words = (kind, size, "7")
     images = lab.fresh("plain")
     with lab.worker(*words) as (box, cold):
@@ -46,8 +46,8 @@ def part_worker(lab: Lab, note: Note, kind: str, size: str, gib: float, *, plain
         captured, row = _capture(lab, note, "capture", box, gib)
         if more:
             _capture(lab, note, "capture_again", box, gib)
-            other = lab.like("huge", huge_pages=True)
-            _capture(other, note, "capture_huge_pages", box, gib)
+            other = lab.like("small", huge_pages=False)
+            _capture(other, note, "capture_small_pages", box, gib)
             shutil.rmtree(other.base)
     for number in range(max(plain, ours)):
         if number < plain:
@@ -67,6 +67,19 @@ def _capture(lab: Lab, note: Note, name: str, box: Any, gib: float) -> tuple[Any
     captured, row = lab.capture(box)
     note(name, row)
     return captured, row
+
+
+def part_apart(lab: Lab, note: Note, kind: str, size: str, gib: float, *, runs: int) -> None:
+    """A worker that keeps its weights apart."""
+    words = (kind, size, "7", "apart")
+    with lab.worker(*words) as (box, cold):
+        note("cold", cold["seconds"])
+        ceilings.present(gib * 1.2)
+        captured, row = lab.capture_apart(box)
+        note("capture", row)
+    for _ in range(runs):
+        ceilings.present(4)
+        note("restore", lab.restore(captured, row["state"], *words))
 
 
 def part_disk(lab: Lab, note: Note, gib: int) -> None:
@@ -93,6 +106,8 @@ PARTS: dict[str, tuple[float, Callable[[Lab, Note], None]]] = {
     "weights-16": (300, lambda lab, note: part_worker(lab, note, "weights", "16", 17.5, plain=3, ours=5, more=True)),
     "llama-8b": (160, lambda lab, note: part_worker(lab, note, "llama", "8b", 17, plain=1, ours=3)),
     "weights-32": (220, lambda lab, note: part_worker(lab, note, "weights", "32", 33.5, plain=1, ours=2)),
+    "apart-16": (120, lambda lab, note: part_apart(lab, note, "weights", "16", 17.5, runs=5)),
+    "llama-8b-apart": (120, lambda lab, note: part_apart(lab, note, "llama", "8b", 17, runs=3)),
     "disk-8": (120, lambda lab, note: part_disk(lab, note, 8)),
 }
 """Name -> seconds that it may take, and what it does."""
@@ -156,7 +171,7 @@ def _timed(words: list[str], seconds: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--parts", default="ceilings,weights-4,weights-16,llama-8b")
+    parser.add_argument("--parts", default="ceilings,weights-16,apart-16,llama-8b,llama-8b-apart")
     parser.add_argument("--seconds", type=float, default=560, help="for all parts together")
     parser.add_argument("--criu-root", type=Path, default=Path("/opt/chrek/criu"))
     parser.add_argument("--memory", type=Path, default=Path("/run/chrek-bench"), help="where a tmpfs is mounted for the run")

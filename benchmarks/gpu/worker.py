@@ -1,17 +1,21 @@
-"""What is captured: `worker.py weights GIB SEED` or `worker.py llama SIZE SEED`. After each step it says what it has found.
+"""What is captured: `worker.py weights GIB SEED [apart]`, or `worker.py llama SIZE SEED [apart]`; it says what each step has found.
 
 `weights` holds random bf16 tensors and sums all of their bits; `llama` has random weights and continues a prompt greedily. Both
 replay a CUDA graph and sum host memory in every step. The answer must be the same for ever.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 
 import torch
+
+from chrek_worker import apart
 
 STATE = "/bench/state"
 BLOCK = 1 << 17
@@ -64,17 +68,32 @@ def replay() -> Callable[[], float]:
 
 
 def main() -> None:
-    kind, amount, seed = sys.argv[1:]
+    kind, amount, seed = sys.argv[1:4]
+    keep = apart.weights if "apart" in sys.argv[4:] else contextlib.nullcontext
     begin = time.time()
     torch.manual_seed(int(seed))
     host = torch.randint(1 << 62, (8 << 20,))
-    step = weights(int(amount)) if kind == "weights" else llama(amount)
+    with keep():
+        step = weights(int(amount)) if kind == "weights" else llama(amount)
     run = replay()
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     loaded = time.time() - begin
+    pausing, still = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        pausing.set()
+        still.wait()
+        torch.cuda.synchronize()
+
+    if "apart" in sys.argv[4:]:
+        apart.install(before_capture=pause, on_restore=pausing.clear)
     number = 0
     while True:
+        if pausing.is_set():
+            still.set()
+            time.sleep(0.001)
+            continue
         number += 1
         said = {"answer": step(), "graph": run(), "host": int(host.sum())}
         found = {"step": number, "said": said, "at": time.time(), "load": loaded}

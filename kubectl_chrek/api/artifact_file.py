@@ -1,7 +1,7 @@
 """The form in which an artifact travels: one file, or one stream, for stores that cannot reach each other.
 
     MAGIC, 16 bytes
-    HEAD       JSON: identityHash, generation, digest (SHA-256 of the manifest), chunks, bytes
+    HEAD       JSON: identityHash, generation, digest (SHA-256 of the manifest), chunks, bytes; signature, if there is one
     OBJECT     JSON, at most one: the DynamoCheckpoint that the artifact was captured for
     MANIFEST   manifest.json, byte for byte
     CHUNK ...  one for each chunk that is not all zeros, in the manifest's order; those that the receiver has may be missing
@@ -80,11 +80,14 @@ class Head:
     digest: str
     chunks: int
     bytes: int
+    signature: str = ""
+    """Of its manifest, hex."""
 
     def part(self) -> Part:
         """As a part."""
-        found = {"identityHash": self.identity_hash, "generation": self.generation, "digest": self.digest}
-        return document(HEAD, json.dumps(found | {"chunks": self.chunks, "bytes": self.bytes}).encode())
+        found: dict[str, object] = {"identityHash": self.identity_hash, "generation": self.generation, "digest": self.digest}
+        found |= {"chunks": self.chunks, "bytes": self.bytes} | ({"signature": self.signature} if self.signature else {})
+        return document(HEAD, json.dumps(found).encode())
 
 
 def document(kind: bytes, content: bytes) -> Part:
@@ -96,10 +99,11 @@ def read_head(part: Part) -> Head:
     """Raises ArtifactFileError: the part is none."""
     try:
         found = json.loads(bytes(part.content))
-        head = Head(found["identityHash"], found["generation"], found["digest"], found["chunks"], found["bytes"])
+        texts = found["identityHash"], found["generation"], found["digest"], found.get("signature", "")
+        head = Head(*texts[:3], found["chunks"], found["bytes"], texts[3])
     except (ValueError, KeyError, TypeError):
         raise ArtifactFileError("the file's head is not understood") from None
-    texts, numbers = (head.identity_hash, head.generation, head.digest), (head.chunks, head.bytes)
+    numbers = head.chunks, head.bytes
     if part.kind != HEAD or not all(isinstance(text, str) for text in texts) or not all(type(n) is int and n >= 0 for n in numbers):
         raise ArtifactFileError("the file's head is not understood")
     return head

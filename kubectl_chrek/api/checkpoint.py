@@ -108,6 +108,10 @@ class Artifact(View):
     """What this capture added to the store. None: not known, for this and the next."""
     unique_bytes: int | None = None
     """What would return if it were deleted."""
+    shared_bytes: int | None = None
+    """What its chunks that others have as well take of the store."""
+    packs: int | None = None
+    """How many packs of the store hold its chunks."""
     compatibility: Compatibility = Field(default_factory=Compatibility)
     processes: list[CapturedProcess] = Field(default_factory=list)
     inventory: Inventory | None = None
@@ -146,21 +150,34 @@ class Verification(View):
     nonce: str = ""
     """The annotation's value that it answers."""
     result: str = ""
-    """`running`, `ok`, or `corrupt`."""
+    """`running`, `ok`, `corrupt`, `failed`: the store does not answer; or `damaged`: another node is to mend it."""
     message: str = ""
     node: str = ""
     bytes: int = 0
     """Read so far."""
     bytes_total: int = 0
+    repaired_chunks: int = 0
+    """Were damaged, and have been stored anew."""
+    repaired_bytes: int = 0
+    signed_by: str = ""
+    """Fingerprint of the key that it is signed with, of those that the agent trusts."""
+    unsigned: str = ""
+    """Why that is none, where it was looked for."""
     seconds: float = 0.0
     at: datetime | None = None
 
 
 class CachedCopy(View):
-    """One of `status.caches`: a node that holds the artifact in its local cache."""
+    """One of `status.caches`: a node that holds the artifact, or a part of it, in its local cache."""
 
     node: str
     bytes: int = 0
+    total: int = 0
+    """Bytes that the artifact takes up in the store; 0: not known."""
+    generation: str = ""
+    """The artifact that was staged, where the node was asked to."""
+    message: str = ""
+    """Why it is not whole, where the node was asked to have it."""
     at: datetime | None = None
 
 

@@ -58,8 +58,18 @@ ANNOTATION_ADOPT: Final = "nvidia.com/chrek-adopt"
 
 JSON {generation, digest, move}; with `move` that artifact was put there for this alone, and its name goes.
 """
+ANNOTATION_SHARE: Final = "nvidia.com/chrek-share-with"
+"""On a DynamoCheckpoint: namespaces whose checkpoints may adopt its artifact (`team-b,team-c`), or `*`."""
 ANNOTATION_VERIFY: Final = "nvidia.com/chrek-verify"
 """On a DynamoCheckpoint: a new value asks an agent to read its artifact back; the answer is `status.verification`."""
+ANNOTATION_REPAIR: Final = "nvidia.com/chrek-repair"
+"""Beside ANNOTATION_VERIFY: JSON {nonce, nodes, sources}. What the verification of this nonce finds damaged is to be mended.
+
+`nodes` are asked one after the other, for the copies that they have in their caches; none: whichever agent comes first.
+`sources` are other stores, of those that agents may read for this; none: all of them.
+"""
+ANNOTATION_STAGE: Final = "nvidia.com/chrek-stage"
+"""On a DynamoCheckpoint: nodes (`node-a,node-b`, or `*`) whose caches are to hold its artifact; the answers are `status.caches`."""
 FINALIZER: Final = "nvidia.com/chrek-artifact"
 """Held on a DynamoCheckpoint until an agent has deleted its artifact."""
 MANAGER: Final = "kubectl-chrek"
@@ -74,6 +84,8 @@ ENV_HASH: Final = "DYN_CHECKPOINT_HASH"
 ENV_SIGNAL_FILE: Final = "DYN_CHECKPOINT_SIGNAL_FILE"
 ENV_READY_FILE: Final = "DYN_READY_FOR_CHECKPOINT_FILE"
 ENV_MARKER_FILE: Final = "DYN_RESTORE_MARKER_FILE"
+ENV_SNAPSHOT_DIR: Final = "DYN_SNAPSHOT_CONTROL_DIR"
+"""Makes a Dynamo worker since release 1.1 one that waits to be captured: for sources alone, a cold worker would wait for ever."""
 ENV_CONTROL_DIR: Final = "CHREK_CONTROL_DIR"
 ENV_CLAIM_SECONDS: Final = "CHREK_CLAIM_SECONDS"
 """How long the shim waits for an agent to claim its pod before it starts cold."""
@@ -136,6 +148,8 @@ class Cause:
     NOT_ACCEPTED: Final = "NotAccepted"
     UNREACHABLE: Final = "ApiServerUnreachable"
     STORE: Final = "StoreUnreachable"
+    KEY: Final = "KeyMissing"
+    SIGNATURE: Final = "NotSigned"
 
 
 class Phase:

@@ -31,6 +31,25 @@ class AgentStatus(View):
     heartbeat_at: datetime | None = None
 
 
+class Orphan(View):
+    """An artifact that no DynamoCheckpoint of the cluster owns; namespace and name are those of its last owner."""
+
+    artifact: str
+    """`<hash>/<generation>`."""
+    namespace: str = ""
+    name: str = ""
+    bytes: int = 0
+    """Of the store, its own alone: they return when it is deleted."""
+
+
+class Orphans(View):
+    """All of them, of which the largest are listed."""
+
+    artifacts: int = 0
+    bytes: int = 0
+    listed: list[Orphan] = Field(default_factory=list)
+
+
 class StoreStatus(View):
     """`status.store`: where artifacts are kept, in bytes. None: not known."""
 
@@ -43,6 +62,7 @@ class StoreStatus(View):
     stored_bytes: int | None = None
     reclaimable_bytes: int | None = None
     artifacts: int = 0
+    orphans: Orphans = Field(default_factory=Orphans)
 
 
 class CacheStatus(View):
@@ -51,6 +71,17 @@ class CacheStatus(View):
     bytes: int = 0
     quota_bytes: int = 0
     hashes: list[str] = Field(default_factory=list)
+
+
+class Ceilings(View):
+    """`status.ceilings`: what the node's hardware can do at best, all its threads together. None: not known.
+
+    Copies of memory and digests were measured when its agent first started; of the store it is the fastest read so far.
+    """
+
+    copy_bytes_per_second: int | None = None
+    hash_bytes_per_second: int | None = None
+    store_read_bytes_per_second: int | None = None
 
 
 class Operation(View):
@@ -82,6 +113,7 @@ class NodeStatus(View):
     platform: Compatibility = Field(default_factory=Compatibility)
     store: StoreStatus = Field(default_factory=StoreStatus)
     cache: CacheStatus = Field(default_factory=CacheStatus)
+    ceilings: Ceilings = Field(default_factory=Ceilings)
     operations: list[Operation] = Field(default_factory=list)
     checks: list[NodeCheck] = Field(default_factory=list)
 

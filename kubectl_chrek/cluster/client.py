@@ -5,8 +5,8 @@ Credentials come from the `kubernetes` package (kubeconfig in all its forms, or 
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, NamedTuple
@@ -26,6 +26,7 @@ from kubectl_chrek.cluster.resources import Resource
 
 Body = dict[str, Any]
 Bodies = list[Body]
+Reader = Callable[[bytes], Any]
 PatchType = Literal["merge", "strategic", "json", "apply"]
 
 REQUEST_SECONDS: Final = 30.0
@@ -111,10 +112,20 @@ class Cluster:
         return (await self._list(resource, self._in(namespace), labels, fields))[0]
 
     async def pages(
-        self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = "", size: int = PAGE_SIZE
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        size: int = PAGE_SIZE,
+        read: Reader = json.loads,
     ) -> AsyncGenerator[Bodies, None]:
-        """As list, but at most `size` objects at a time (0: all at once), so that nobody need hold them all."""
-        async for items, _ in self._pages(resource, self._in(namespace), labels, fields, size):
+        """As list, but at most `size` objects at a time (0: all at once), so that nobody need hold them all.
+
+        `read` makes a list of the server's JSON, with as much of each object as is wanted; ValueError if it is none.
+        """
+        async for items, _ in self._pages(resource, self._in(namespace), labels, fields, size, read):
             yield items
 
     async def create(
@@ -223,34 +234,47 @@ class Cluster:
             await socket.close()
 
     async def watch(
-        self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        remember: Callable[[Body], Body] = lambda body: body,
     ) -> AsyncGenerator[Event, None]:
         """All present objects as ADDED, then SYNCED, then every change, for ever.
 
         A watch that ends is resumed; one that is too old (410) is listed anew: what vanished meanwhile comes as DELETED, what
-        is there as MODIFIED. Raises only when a list fails.
+        is there as MODIFIED. Raises only when a list fails. `remember` says how much of an object is kept for the case that it
+        vanishes: by default all of it.
         """
         known: dict[str, Body] = {}
-        first = True
+        version = ""
+        # What is there first comes as it is read: nobody has to hold all of it at once.
+        async with aclosing(self._pages(resource, self._in(namespace), labels, fields, PAGE_SIZE)) as pages:
+            async for page, current in pages:
+                version = current
+                for item in page:
+                    uid = item["metadata"]["uid"]
+                    yield Event("MODIFIED" if uid in known else "ADDED", item)
+                    known[uid] = remember(item)
+        yield Event("SYNCED", {})
         while True:
+            async for event in self._changes(resource, self._in(namespace), labels, fields, version):
+                uid = event.object["metadata"]["uid"]
+                if event.type == "DELETED":
+                    known.pop(uid, None)
+                else:
+                    known[uid] = remember(event.object)
+                yield event
+            await asyncio.sleep(0.2)
             found, version = await self._list(resource, self._in(namespace), labels, fields)
             now = {item["metadata"]["uid"]: item for item in found}
             for uid in known.keys() - now.keys():
                 yield Event("DELETED", known[uid])
             for uid, item in now.items():
                 yield Event("MODIFIED" if uid in known else "ADDED", item)
-            known = now
-            if first:
-                yield Event("SYNCED", {})
-                first = False
-            async for event in self._changes(resource, self._in(namespace), labels, fields, version):
-                uid = event.object["metadata"]["uid"]
-                if event.type == "DELETED":
-                    known.pop(uid, None)
-                else:
-                    known[uid] = event.object
-                yield event
-            await asyncio.sleep(0.2)
+            known = {uid: remember(item) for uid, item in now.items()}
 
     async def version(self) -> str:
         """The server's gitVersion."""
@@ -277,18 +301,27 @@ class Cluster:
         return items, version
 
     async def _pages(
-        self, resource: Resource, namespace: str, labels: str, fields: str, size: int
+        self, resource: Resource, namespace: str, labels: str, fields: str, size: int, read: Reader = json.loads
     ) -> AsyncGenerator[tuple[Bodies, str], None]:
         """The objects piece by piece, each with the list's resourceVersion; there is at least one piece."""
         query = _selectors(labels, fields) | ({"limit": str(size)} if size else {})
-        while True:
-            page = await self._json("GET", resource.path(namespace), query=query)
-            items = [{"apiVersion": resource.api_version, "kind": resource.kind} | item for item in page.get("items") or []]
-            metadata = page.get("metadata", {})
-            yield items, str(metadata.get("resourceVersion", ""))
-            if not metadata.get("continue"):
-                return
-            query["continue"] = metadata["continue"]
+        path = resource.path(namespace)
+        due = asyncio.ensure_future(self._request("GET", path, query=query))
+        try:
+            while True:
+                page = self._object(await due, path, read)
+                items = [{"apiVersion": resource.api_version, "kind": resource.kind} | item for item in page.get("items") or []]
+                metadata = page.get("metadata", {})
+                if metadata.get("continue"):
+                    # The server is at the next piece while this one is being read.
+                    due = asyncio.ensure_future(self._request("GET", path, query=query | {"continue": metadata["continue"]}))
+                    await asyncio.sleep(0)
+                yield items, str(metadata.get("resourceVersion", ""))
+                if not metadata.get("continue"):
+                    return
+        finally:
+            due.cancel()
+            await asyncio.gather(due, return_exceptions=True)
 
     async def _changes(self, resource: Resource, namespace: str, labels: str, fields: str, version: str) -> AsyncIterator[Event]:
         """Changes after `version`; ends when a new list is due."""
@@ -321,9 +354,11 @@ class Cluster:
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> Body:
-        text = await self._request(method, path, body, content_type=content_type, query=query)
+        return self._object(await self._request(method, path, body, content_type=content_type, query=query), path)
+
+    def _object(self, text: bytes, path: str, read: Reader = json.loads) -> Body:
         try:
-            answer = json.loads(text)
+            answer = read(text)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
@@ -360,16 +395,23 @@ class Cluster:
         url = self.server.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
         headers = await self._authorised()
         headers.update({"Accept": "application/json", "Content-Type": content_type})
-        try:
-            limit = seconds or self.request_seconds
-            answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=limit)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise unreachable(self.server, error) from error
-        response: aiohttp.ClientResponse = answer.response
-        if response.status >= 300:
+        clock = asyncio.get_running_loop().time
+        patience = clock() + self.request_seconds
+        while True:
+            try:
+                limit = seconds or self.request_seconds
+                answer = await self._rest.request(method, url, headers=headers, body=body, _request_timeout=limit)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise unreachable(self.server, error) from error
+            response: aiohttp.ClientResponse = answer.response
+            if response.status < 300:
+                return response
             async with response:
-                raise error_from_status(response.status, await response.read())
-        return response
+                text = await response.read()
+            pause = _pause(response)
+            if pause is None or clock() + pause > patience:
+                raise error_from_status(response.status, text)
+            await asyncio.sleep(pause)
 
     async def _authorised(self) -> CIMultiDict[str]:
         headers = self._headers.copy()
@@ -377,6 +419,12 @@ class Cluster:
         if token:
             headers[token["key"]] = str(token["value"])
         return headers
+
+
+def _pause(response: aiohttp.ClientResponse) -> float | None:
+    """Seconds after which a server that has not looked at the request wants to be asked again; None: that was its answer."""
+    after = response.headers.get("Retry-After", "")
+    return float(after) if after.isdecimal() and (response.status == 429 or response.status >= 500) else None
 
 
 def _query(dry_run: bool) -> dict[str, str]:

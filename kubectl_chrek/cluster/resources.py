@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kubectl_chrek.api import names
+from kubectl_chrek.api.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,14 @@ class Resource:
         return f"{self.kind.lower()}.{self.group}" if self.group else self.kind.lower()
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """URL path; without a namespace, all namespaces."""
+        """URL path; without a namespace, all namespaces.
+
+        Raises:
+            UsageError: A name would lead to another path.
+        """
+        for part in (namespace, name):
+            if "/" in part or "%" in part or part in (".", ".."):
+                raise UsageError(f"{part!r} is no name of a {self.kind} or namespace")
         parts = ["", "apis" if self.group else "api", self.api_version]
         if self.namespaced and namespace:
             parts += ["namespaces", namespace]

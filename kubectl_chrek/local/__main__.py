@@ -20,11 +20,12 @@ def main() -> int:
     parser.add_argument("--host-mount", type=Path, action="append", default=[], help="path that containers see read-only")
     parser.add_argument("--gpus", type=int, default=0, help="how many NVIDIA GPUs it gives out")
     parser.add_argument("--storage", choices=STORAGES, default=DIRECTORY, help="where artifacts are kept")
+    parser.add_argument("--cache", default="", metavar="SIZE", help="what the agent may keep of what its restores have read")
     args = parser.parse_args()
     args.state.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, filename=args.state / "cluster.log", format="%(asctime)s %(levelname)s %(message)s")
     mounts = tuple(args.host_mount)
-    config = LocalConfig(state=args.state.resolve(), host_mounts=mounts, gpus=args.gpus, storage=args.storage)
+    config = LocalConfig(state=args.state.resolve(), host_mounts=mounts, gpus=args.gpus, storage=args.storage, cache=args.cache)
     try:
         asyncio.run(_run(config))
     except ChrekError as error:

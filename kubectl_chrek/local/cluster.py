@@ -37,6 +37,8 @@ class LocalConfig:
     gpus: int = 0
     storage: str = DIRECTORY
     """Where artifacts are kept: a directory, or a server on loopback that keeps them in one."""
+    cache: str = ""
+    """What the agent may keep of what its restores have read, such as 100Mi; empty: nothing."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -93,6 +95,7 @@ class LocalCluster:
                 Program.run("chrek_operator", [*shared, *where, "--namespace", "all", *WEBHOOKS], config.logs / "operator.log")
             )
             own = ["--storage", place] if place else []
+            own += ["--cache-dir", str(config.state / "cache"), "--cache-bytes", config.cache] if config.cache else []
             own += ["--node", node_config.name, "--state", str(config.state / "agent"), "--criu-root", str(config.criu_root)]
             agent = await stack.enter_async_context(Program.run("chrek_agent", [*shared, *own], config.logs / "agent.log"))
             yield cls(config, cluster, operator, agent)

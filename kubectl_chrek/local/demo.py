@@ -90,12 +90,13 @@ def load_graph() -> dict[str, Any]:
 
 
 @contextmanager
-def local_cluster(state: Path, *, keep: bool, storage: str = DIRECTORY) -> Iterator[Path]:
+def local_cluster(state: Path, *, keep: bool, storage: str = DIRECTORY, cache: str = "") -> Iterator[Path]:
     """A local cluster in a process of its own. Unless it is kept, it ends with us, however we end: its standard input does."""
     state.mkdir(parents=True, exist_ok=True)
     for stale in ("ready", "failed"):
         (state / stale).unlink(missing_ok=True)
     command = [sys.executable, "-m", "kubectl_chrek.local", str(state), "--host-mount", str(_CHECKOUT), "--storage", storage]
+    command += ["--cache", cache] if cache else []
     with (state / "output.log").open("ab") as output:
         stdin = subprocess.DEVNULL if keep else subprocess.PIPE
         process = subprocess.Popen(command, stdin=stdin, stdout=output, stderr=output, start_new_session=True)

@@ -13,6 +13,8 @@ from chrek_agent.container import processes
 from chrek_agent.container.discovery import Container
 from kubectl_chrek.api import names
 
+sys.path.append(str(Path(__file__).parent))
+
 
 @pytest.fixture
 def as_root() -> None:

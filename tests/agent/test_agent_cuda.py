@@ -13,7 +13,7 @@ from chrek_agent.cuda import frozen as module
 from chrek_agent.cuda.detection import gpu_processes
 from chrek_agent.cuda.driver import Bindings, CudaError
 from chrek_agent.cuda.frozen import FILE, NOTHING, Frozen, Gpus, load, save
-from chrek_agent.cuda.hugepages import huge_pages
+from chrek_agent.cuda.hugepages import huge_pages, turn_back
 from chrek_agent.cuda.sequence import device_map, freeze, thaw, unfreeze
 from chrek_agent.errors import ArtifactError, RestoreError
 
@@ -46,6 +46,10 @@ class Recorder:
 
     def gpus(self):
         return ["GPU-a", "GPU-b"]
+
+
+def NEVER(switch):  # noqa: N802 - a value that is given
+    pytest.fail(f"{switch} was turned")
 
 
 def process(pid, inner=0):
@@ -140,7 +144,7 @@ async def test_a_tree_is_frozen_for_the_block_and_thawed_whatever_happens(signal
     tree = [process(10, 1001), process(11, 1002), process(12), process(100)]
 
     async def capture():
-        async with gpus.frozen_gpu(tree, lambda: driver.calls.append("wake")) as frozen:
+        async with gpus.frozen_gpu(tree, lambda: driver.calls.append("wake"), NEVER) as frozen:
             assert frozen == Frozen([1001, 1002], ["GPU-a", "GPU-b"])
             assert [call[0] for call in driver.calls] == ["lock", "lock", "checkpoint", "checkpoint"]
             raise KeyError
@@ -154,14 +158,14 @@ async def test_huge_pages_are_used_while_memory_moves_to_the_host_and_no_longer(
     driver = Recorder()
 
     @contextmanager
-    def noted():
+    def noted(_):
         driver.calls.append("huge")
         yield
         driver.calls.append("as before")
 
     monkeypatch.setattr(module, "huge_pages", noted)
     gpus = Gpus(lambda: driver, devices=module.Path(os.devnull), huge=True)
-    async with gpus.frozen_gpu([process(10, 1001)], lambda: None):
+    async with gpus.frozen_gpu([process(10, 1001)], lambda: None, NEVER):
         assert driver.calls == ["huge", ("lock", 10), ("checkpoint", 10), "as before"]
 
 
@@ -169,7 +173,7 @@ async def test_a_tree_without_cuda_asks_no_driver(tmp_path, monkeypatch):
     def opened():
         raise AssertionError("the driver was opened")
 
-    async with Gpus(opened, devices=tmp_path / "none").frozen_gpu([process(os.getpid())], opened) as frozen:
+    async with Gpus(opened, devices=tmp_path / "none").frozen_gpu([process(os.getpid())], opened, NEVER) as frozen:
         assert frozen == NOTHING
     await Gpus(opened).thaw_gpu(NOTHING, [])
 
@@ -200,7 +204,7 @@ def test_what_a_restore_needs_to_know_is_a_file(tmp_path):
 async def test_without_the_bindings_the_reason_is_one_line(signals, monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda", None)
     with pytest.raises(CudaError, match=r"the worker uses CUDA, but cuda\.bindings is not installed"):
-        async with Gpus(devices=module.Path(os.devnull)).frozen_gpu([process(10)], lambda: None):
+        async with Gpus(devices=module.Path(os.devnull)).frozen_gpu([process(10)], lambda: None, NEVER):
             pass
 
 
@@ -234,8 +238,10 @@ def test_uuids_are_spelled_as_nvidia_smi_does(monkeypatch):
 def test_huge_pages_are_used_for_a_while_and_then_as_before(tmp_path):
     switch = tmp_path / "enabled"
     switch.write_text("always [madvise] never\n")
-    with huge_pages(switch):
+    turned = []
+    with huge_pages(turned.append, switch):
         assert switch.read_text() == "always"
+        assert turned == [switch]
     assert switch.read_text() == "madvise"
 
 
@@ -243,11 +249,21 @@ def test_huge_pages_are_used_for_a_while_and_then_as_before(tmp_path):
 def test_a_node_that_has_decided_on_huge_pages_is_left_alone(tmp_path, said):
     switch = tmp_path / "enabled"
     switch.write_text(said)
-    with huge_pages(switch):
+    with huge_pages(NEVER, switch):
         assert switch.read_text() == said
     assert switch.read_text() == said
 
 
 def test_a_node_without_huge_pages_is_no_obstacle(tmp_path):
-    with huge_pages(tmp_path / "enabled"):
+    with huge_pages(NEVER, tmp_path / "enabled"):
         assert not (tmp_path / "enabled").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "then"), [("[always] madvise never", "madvise"), ("always madvise [never]", "always madvise [never]")]
+)
+def test_a_switch_that_a_killed_agent_has_turned_is_turned_back(tmp_path, said, then):
+    switch = tmp_path / "enabled"
+    switch.write_text(said)
+    turn_back(switch)
+    assert switch.read_text() == then

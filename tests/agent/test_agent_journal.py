@@ -87,6 +87,14 @@ def test_an_operation_is_on_disk_while_it_runs(tmp_path, make_container):
     assert (content["staging"], content["group"], content["group_start"]) == ([str(staging)], me.pid, me.start)
 
 
+def test_huge_pages_that_a_dead_agent_has_turned_on_are_turned_back(journal, dead, make_container, tmp_path):
+    switch = tmp_path / "enabled"
+    switch.write_text("[always] madvise never")
+    left_by(dead, journal, make_container(), "capture", huge_pages=str(switch))
+    assert recover(journal) == 1
+    assert switch.read_text() == "madvise"
+
+
 def test_an_operation_that_fails_leaves_no_entry(journal, make_container):
     with pytest.raises(KeyError), record(journal, "restore", make_container()):
         raise KeyError

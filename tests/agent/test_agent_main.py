@@ -72,10 +72,15 @@ def test_an_artifact_is_named_by_hash_generation_or_directory(tmp_path):
     for generation in ("20260129T100500Z-a", "20260130T100500Z-b"):
         (tmp_path / "hash" / generation).mkdir(parents=True)
         (tmp_path / "hash" / generation / "manifest.json").write_text(generation)
-    newest = resolve("hash", tmp_path)
-    assert (newest.identity_hash, newest.generation) == ("hash", "20260130T100500Z-b")
-    assert resolve("hash/20260130T100500Z-b", tmp_path) == newest
-    assert resolve(str(tmp_path / "hash" / "20260130T100500Z-b"), tmp_path / "elsewhere") == newest
+
+    def named(word, location=str(tmp_path)):
+        found = resolve(word, location, tmp_path / "scratch")
+        return found.base, found.named[:2]
+
+    newest = str(tmp_path), ("hash", "20260130T100500Z-b")
+    assert named("hash") == named("hash/20260130T100500Z-b") == newest
+    assert named(str(tmp_path / "hash" / "20260130T100500Z-b"), str(tmp_path / "elsewhere")) == newest
+    assert named("hash/20260129T100500Z-a")[1][1] == "20260129T100500Z-a"
 
 
 def test_a_container_is_named_by_any_process_in_it(pid_namespace, tmp_path):

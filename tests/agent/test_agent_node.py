@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chrek_agent.config import AgentConfig
-from chrek_agent.errors import AgentError, ArtifactError
+from chrek_agent.errors import AgentError, ArtifactError, SignatureError
 from chrek_agent.node import writer as module
+from chrek_agent.node.orphans import orphans
 from chrek_agent.node.storage import measure, shares, store_status
 from chrek_agent.node.writer import NodeWriter, clock_skew, publish
+from chrek_agent.store.model import Owner
 from chrek_agent.store.usage import ArtifactUsage, Usage
 from chrek_agent.tasks import verification
 from chrek_agent.tasks.report import Reporter
@@ -23,6 +25,7 @@ from kubectl_chrek.api.errors import ClusterError, ConflictError, NotFoundError
 from kubectl_chrek.api.node import read_node
 
 NOW = datetime(2026, 1, 29, 10, 5, tzinfo=UTC)
+OWNER = Owner(namespace="ns", name="cp", uid="u")
 
 
 class Cluster:
@@ -40,7 +43,9 @@ class Cluster:
         assert namespace == ""
         if (resource.plural, body["metadata"]["name"]) in self.objects:
             raise ConflictError("exists")
+        body["metadata"]["resourceVersion"] = "1"
         self.objects[resource.plural, body["metadata"]["name"]] = body
+        return body
 
     async def patch(self, resource, name, patch, namespace=None, *, type="merge", subresource=""):  # noqa: A002 - the client's
         if self.refusals:
@@ -58,7 +63,7 @@ class Cluster:
 
 
 def used(**unique):
-    artifacts = [ArtifactUsage("h", generation, None, 10, 9, own, 9 - own) for generation, own in unique.items()]
+    artifacts = [ArtifactUsage("h", generation, OWNER, 10, 9, own, 9 - own) for generation, own in unique.items()]
     return Usage(logical=20, stored=12, unique=5, shared=4, reclaimable=3, artifacts=artifacts, unreadable=[])
 
 
@@ -70,6 +75,23 @@ class Measured:
 class Criu:
     async def version(self):
         raise AgentError("does not run")
+
+
+def test_what_nobody_owns_is_counted_and_the_largest_named():
+    owners = [("ns", "kept", "gone"), ("ns", "", ""), ("far", "x", "other"), ("ns", "mine", "u")]
+    artifacts = [
+        ArtifactUsage("h", f"g-{number}", Owner(namespace=namespace, name=name, uid=uid), 10, 9, number, 9 - number)
+        for number, (namespace, name, uid) in enumerate(owners, start=1)
+    ]
+    usage = Usage(logical=40, stored=12, unique=5, shared=4, reclaimable=3, artifacts=artifacts, unreadable=[])
+    body = {"metadata": {"name": "mine", "namespace": "ns", "uid": "u"}}
+    found = orphans([body], usage, "")
+    assert (found["artifacts"], found["bytes"]) == (3, 6)
+    assert [each["artifact"] for each in found["listed"]] == ["h/g-3", "h/g-2", "h/g-1"]
+    assert found["listed"][2] == {"artifact": "h/g-1", "namespace": "ns", "name": "kept", "bytes": 1}
+    # An agent of one namespace cannot know who owns what in another.
+    assert orphans([body], usage, "ns")["artifacts"] == 2
+    assert read_node({"metadata": {"name": "n"}, "status": {"store": {"orphans": found}}}).status.store.orphans.listed[0].bytes == 3
 
 
 async def test_a_nodes_object_belongs_to_its_node():
@@ -160,15 +182,16 @@ def test_whose_share_of_the_store_has_changed():
     def body(**artifact):
         return {"metadata": {"name": artifact.get("generation", "")}, "status": {"artifact": artifact or None}}
 
+    taken = {"uniqueBytes": 5, "sharedBytes": 4, "packs": 0}
     bodies = [
-        body(generation="a", node="n", uniqueBytes=5),
-        body(generation="b", node="n", uniqueBytes=5),
+        body(generation="a", node="n", **taken),
+        body(generation="b", node="n", **taken),
         body(generation="b", node="other"),
         body(generation="gone", node="n"),
         body(),
         {"metadata": {"name": "new"}},
     ]
-    assert shares(bodies, used(a=5, b=2), "n") == [(bodies[1], 2)]
+    assert shares(bodies, used(a=5, b=2), "n") == [(bodies[1], {"uniqueBytes": 2, "sharedBytes": 7, "packs": 0})]
 
 
 CHECKPOINT = {
@@ -205,6 +228,9 @@ class Store:
             self.gate.result(timeout=10)
         if self.error is not None:
             raise self.error
+
+    def signer(self, identity_hash, generation):
+        raise SignatureError(f"artifact {generation} is not signed")
 
 
 def verifier(cluster, store):

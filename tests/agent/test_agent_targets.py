@@ -9,7 +9,7 @@ import pytest
 
 from chrek_agent.capture import Captured
 from chrek_agent.config import AgentConfig
-from chrek_agent.errors import AgentError, ArtifactError, RestoreError
+from chrek_agent.errors import AgentError, ArtifactError, KeyMissingError, RestoreError, SignatureError
 from chrek_agent.restore import Restored, marker_file
 from chrek_agent.store.model import Fields, Manifest, Owner, Sizes, Source
 from chrek_agent.store.store import Store
@@ -179,6 +179,16 @@ async def test_a_corrupt_artifact_is_withdrawn(world):
     world.restore.error = ArtifactError("artifact g-1 is corrupt: rootfs.tar is missing")
     assert (await world.handle())["reason"] == "artifact g-1 is corrupt: rootfs.tar is missing"
     assert {"artifact": None, "failure": "artifact g-1 is corrupt: rootfs.tar is missing"} in world.cluster.statuses()
+
+
+@pytest.mark.parametrize(("error", "cause"), [(KeyMissingError, "KeyMissing"), (SignatureError, "NotSigned")])
+async def test_what_this_agent_has_no_key_for_stays_and_is_tried_again(world, error, cause):
+    world.restore.error = error("why")
+    assert await world.handle() == {"result": "cold", "reason": "why"}
+    last, *_ = world.cluster.statuses()
+    assert (last["coldStartsByCause"], "artifact" in last) == ({cause: 1}, False)
+    world.restore.error = None
+    assert await world.handle() is None
 
 
 async def test_only_the_corrupt_generation_is_withdrawn(world):
@@ -398,7 +408,8 @@ async def test_a_deleted_checkpoint_takes_its_artifacts_along(deleted):
     await delete_artifact(cluster, store, body)
     assert left(store) == ["g-2"]
     path = "/metadata/finalizers/1"
-    patch = [{"op": "test", "path": path, "value": "nvidia.com/chrek-artifact"}, {"op": "remove", "path": path}]
+    same = {"/metadata/uid": body["metadata"]["uid"], path: "nvidia.com/chrek-artifact"}
+    patch = [*({"op": "test", "path": where, "value": value} for where, value in same.items()), {"op": "remove", "path": path}]
     assert cluster.patches == [("dynamocheckpoints", "cp", patch, "json", "")]
 
 

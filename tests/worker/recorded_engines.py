@@ -15,12 +15,12 @@ TEXT = " Paris. The capital of Germany is Berlin."
 
 
 class Engine:
-    """One server on loopback; `asked` holds what it was asked, in order."""
+    """One server on loopback; `asked` holds what it was asked, in order, `sent` that with the body of each."""
 
     owner = ""
 
     def __init__(self, address=("127.0.0.1", 0)):
-        self.asked, self.text, self.key, self.broken = [], TEXT, "", {}
+        self.asked, self.sent, self.text, self.key, self.broken = [], [], TEXT, "", {}
         engine = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -29,6 +29,7 @@ class Engine:
                 body = json.loads(self.rfile.read(length)) if length else None
                 url = urlsplit(self.path)
                 engine.asked.append(f"{self.command} {self.path}")
+                engine.sent.append((f"{self.command} {self.path}", body))
                 authorized = engine.key in ("", (self.headers.get("Authorization") or "").removeprefix("Bearer "))
                 if url.path == "/asked":
                     engine.broken["/asked"] = (200, list(engine.asked))

@@ -10,6 +10,8 @@ import time
 import pytest
 
 from chrek_worker import hook
+from chrek_worker.acceptance import accept, prepare
+from chrek_worker.control import ControlDirectory
 
 PROGRAM = """
 import random, threading
@@ -42,6 +44,11 @@ def hooked(tmp_path):
         process.communicate()
 
 
+def of(process, path):
+    """The file that the process itself writes."""
+    return path.with_name(f"{path.name}.{process.pid}")
+
+
 def said(path):
     deadline = time.monotonic() + 20
     while not path.exists():
@@ -57,24 +64,38 @@ def test_outside_a_source_there_is_nothing_to_watch(monkeypatch):
 
 def test_it_says_that_it_is_there_and_when_it_has_looked(hooked, tmp_path):
     process = hooked("on_restore=restored.set")
-    assert said(tmp_path / "hook")["quiesces"] is False
-    assert not (tmp_path / "refreshed").exists()
+    assert said(of(process, tmp_path / "hook")) == {"pid": process.pid, "quiesces": False}
+    assert not of(process, tmp_path / "refreshed").exists()
     (tmp_path / "marker").touch()
     assert float(process.stdout.readline()) != random.Random(3).random()
-    assert said(tmp_path / "refreshed") == {"ok": True}
+    assert said(of(process, tmp_path / "refreshed")) == {"ok": True}
 
 
 def test_it_makes_the_process_small_when_it_is_told_to(hooked, tmp_path):
     process = hooked("before_capture=lambda: print('small', flush=True)")
-    assert said(tmp_path / "hook")["quiesces"] is True
+    assert said(of(process, tmp_path / "hook"))["quiesces"] is True
     (tmp_path / "hush").touch()
     assert process.stdout.readline() == "small\n"
-    assert said(tmp_path / "hushed") == {"ok": True}
+    assert said(of(process, tmp_path / "hushed")) == {"ok": True}
 
 
 def test_what_a_call_raises_is_the_reason(hooked, tmp_path):
-    hooked("before_capture=lambda: [][0], on_restore=lambda: {}['weights']")
+    process = hooked("before_capture=lambda: [][0], on_restore=lambda: {}['weights']")
     (tmp_path / "hush").touch()
-    assert said(tmp_path / "hushed") == {"ok": False, "reason": "IndexError: list index out of range"}
+    assert said(of(process, tmp_path / "hushed")) == {"ok": False, "reason": "IndexError: list index out of range"}
     (tmp_path / "marker").touch()
-    assert said(tmp_path / "refreshed") == {"ok": False, "reason": "KeyError: 'weights'"}
+    assert said(of(process, tmp_path / "refreshed")) == {"ok": False, "reason": "KeyError: 'weights'"}
+
+
+def test_of_two_processes_each_is_asked(hooked, tmp_path):
+    one = hooked("before_capture=lambda: {'apart': 3}")
+    two = hooked("before_capture=lambda: {'apart': 4}, on_restore=restored.set")
+    control = ControlDirectory(str(tmp_path))
+    control.write("hook.4194305", {"pid": 4194305, "quiesces": True})  # One that has ended.
+    record = prepare(control, ["server"], {"adapter": "off", "seconds": 20})
+    assert record["hook"] == sorted([f".{one.pid}", f".{two.pid}"])
+    assert record["apart"] == 7
+    (tmp_path / "marker").touch()
+    assert accept(control, ["server"], {**record, "seconds": 20}) == {}
+    control.clear("hook", "hushed", "refreshed")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hush", "marker"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from chrek_worker.adapters.choice import ADAPTERS, choose
@@ -16,7 +17,7 @@ from chrek_worker.adapters.errors import AdapterError
 from chrek_worker.adapters.http import ask, succeed
 from chrek_worker.control import HOOK, HUSH, HUSHED, REFRESHED, ControlDirectory
 
-PAUSE = 0.02
+PAUSE = 0.005
 SHOWN = 60
 """Characters of an answer that a reason quotes."""
 HOOK_SHARE = 0.9
@@ -43,11 +44,12 @@ def prepare(control: ControlDirectory, command: Sequence[str], request: Request)
         answers.update(_probed(worker, probe))
     if reachable:
         state = ADAPTERS[name].quiesce(worker, notes)
-    hook = control.read(HOOK)
-    if hook and hook.get("quiesces"):
+    hooks, apart = _hooks(control), 0
+    quiescing = [end for end, hook in hooks.items() if hook.get("quiesces")]
+    if quiescing:
         control.write(HUSH, {})
-        _wait_hook(control, HUSHED, request)
-    found = {"adapter": name, "answers": answers, "state": state, "hook": hook is not None, "notes": notes}
+        apart = sum(said.get("apart", 0) for said in _wait_hooks(control, HUSHED, quiescing, request))
+    found = {"adapter": name, "answers": answers, "state": state, "hook": list(hooks), "apart": apart, "notes": notes}
     return {**found, "readiness": dict(worker.readiness), "probe": dict(probe)}
 
 
@@ -59,8 +61,8 @@ def accept(control: ControlDirectory, command: Sequence[str], request: Request) 
     """
     worker, name = _worker(command, request), str(request.get("adapter") or "")
     recorded: Answers = dict(request.get("answers") or {})
-    if request.get("hook"):
-        _wait_hook(control, REFRESHED, request)
+    hooks = request.get("hook") or []
+    _wait_hooks(control, REFRESHED, hooks if isinstance(hooks, list) else [""], request)
     if name:
         ADAPTERS[name].resume(worker, request.get("state") or {})
     if not (request.get("check") and recorded):
@@ -127,12 +129,21 @@ def _wait_ready(name: str, worker: Worker) -> None:
         time.sleep(PAUSE)
 
 
-def _wait_hook(control: ControlDirectory, name: str, request: Request) -> None:
-    """Until the worker's own hook has done what is asked of it; it may load weights. Raises AdapterError with its reason."""
+def _hooks(control: ControlDirectory) -> dict[str, dict[str, Any]]:
+    """What each of the worker's processes with a hook has said of itself, but for those that have ended."""
+    return {end: hook for end, hook in control.of_processes(HOOK).items() if Path("/proc", str(hook.get("pid", "self"))).exists()}
+
+
+def _wait_hooks(control: ControlDirectory, name: str, ends: Sequence[str], request: Request) -> list[Mapping[str, Any]]:
+    """What each of these hooks says once it has done what is asked; it may load weights. Raises AdapterError with its reason."""
     deadline = time.monotonic() + HOOK_SHARE * float(request.get("seconds") or 0)
-    while (said := control.read(name)) is None:
-        if time.monotonic() > deadline:
-            raise AdapterError("the worker's hook did not answer in time")
-        time.sleep(PAUSE)
-    if not said.get("ok"):
-        raise AdapterError(f"the worker's hook: {said.get('reason') or 'no reason given'}")
+    found: list[Mapping[str, Any]] = []
+    for end in ends:
+        while (said := control.read(f"{name}{end}")) is None:
+            if time.monotonic() > deadline:
+                raise AdapterError("the worker's hook did not answer in time")
+            time.sleep(PAUSE)
+        if not said.get("ok"):
+            raise AdapterError(f"the worker's hook: {said.get('reason') or 'no reason given'}")
+        found.append(said)
+    return found

@@ -28,9 +28,15 @@ class ControlDirectory:
 
     def clear(self, *names: str) -> None:
         """Removes what an earlier life of this container left: an emptyDir outlives its containers."""
-        for name in names:
+        for path in [self.path / name for name in names] + [path for name in names for path in self.path.glob(f"{name}.[0-9]*")]:
             with contextlib.suppress(FileNotFoundError):
-                (self.path / name).unlink()
+                path.unlink()
+
+    def of_processes(self, name: str) -> dict[str, dict[str, Any]]:
+        """The content of a file that each process of the worker may have written, by what follows `name` in its own name."""
+        ends = ["", *sorted(path.name[len(name) :] for path in self.path.glob(f"{name}.[0-9]*"))]
+        found = {end: self.read(f"{name}{end}") for end in ends}
+        return {end: content for end, content in found.items() if content is not None}
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """Replaces the file."""

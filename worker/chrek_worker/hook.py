@@ -12,19 +12,22 @@ from chrek_worker.control import HOOK, HUSH, HUSHED, REFRESHED, ControlDirectory
 from chrek_worker.identity import renew
 from kubectl_chrek.api import names
 
-PAUSE = 0.02
+PAUSE = 0.005
+"""Between two looks, in seconds: a restored worker waits for this one."""
 
 Call = Callable[[], object]
 
 
 def install(*, before_capture: Call | None = None, on_restore: Call | None = None) -> bool:
-    """Has this process told of its capture and its restore, if it is one that is captured; to be called before it is ready.
+    """Has this process told of its capture and its restore, if it is one that is captured; to be called once, before it is ready.
 
-    Both calls are made in a thread of the hook's own, and what they raise is the reason for a capture that fails or a cold start.
+    Of a worker with several processes each may do it. Both calls are made in a thread of the hook's own, and what they raise is the
+    reason for a capture that fails or a cold start.
 
     Args:
         before_capture: To make the process small: caches and weights that `on_restore` brings back.
         on_restore: Called once its environment and its random numbers are renewed, and before its pod is called restored.
+            What either returns, if it is a dict, is told with its success.
 
     Returns:
         False where nothing is to be done: this process is not captured.
@@ -32,21 +35,20 @@ def install(*, before_capture: Call | None = None, on_restore: Call | None = Non
     signal_file, marker = os.environ.get(names.ENV_SIGNAL_FILE), os.environ.get(names.ENV_MARKER_FILE)
     if not signal_file or not marker:
         return False
-    control = ControlDirectory(str(Path(signal_file).parent))
+    control, end = ControlDirectory(str(Path(signal_file).parent)), f".{os.getpid()}"
 
-    def restored() -> None:
+    def restored() -> object:
         renew()
-        if on_restore is not None:
-            on_restore()
+        return None if on_restore is None else on_restore()
 
     def watch() -> None:
         if before_capture is not None:
             _wait(control.path / HUSH)
-            _report(control, HUSHED, before_capture)
+            _report(control, f"{HUSHED}{end}", before_capture)
         _wait(Path(marker))
-        _report(control, REFRESHED, restored)
+        _report(control, f"{REFRESHED}{end}", restored)
 
-    control.write(HOOK, {"pid": os.getpid(), "quiesces": before_capture is not None})
+    control.write(f"{HOOK}{end}", {"pid": os.getpid(), "quiesces": before_capture is not None})
     threading.Thread(target=watch, name="chrek-hook", daemon=True).start()
     return True
 
@@ -58,8 +60,8 @@ def _wait(path: Path) -> None:
 
 def _report(control: ControlDirectory, name: str, call: Call) -> None:
     try:
-        call()
+        found = call()
     except Exception as error:
         control.write(name, {"ok": False, "reason": f"{type(error).__name__}: {error}"})
     else:
-        control.write(name, {"ok": True})
+        control.write(name, {"ok": True, **(found if isinstance(found, dict) else {})})

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from chrek_worker import processes
+from chrek_worker import processes, snapshot
 from chrek_worker.control import (
     ACCEPT,
     ACCEPTED,
@@ -40,7 +40,7 @@ from kubectl_chrek.api import names
 FIRST_PID = 1000
 POLL_SECONDS = 0.01
 SOURCE_POLL_SECONDS = 0.1
-LEAVE_SECONDS = 2.5  # Dynamo's own workers look for the end of the capture once a second and leave by themselves.
+LEAVE_SECONDS = 2.5  # Dynamo's own workers look for the end of the capture, once a second at most, and leave by themselves.
 KILL_SECONDS = 10.0
 FAULT_SECONDS = 10.0
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
 def run_source(command: list[str], signal_file: Path) -> int:
     """The pod that is captured: the worker is our child, so that CRIU can dump it without its PID 1."""
     control = ControlDirectory(str(signal_file.parent))
-    control.clear(signal_file.name, QUIESCE, QUIESCED, HOOK, HUSH, HUSHED, REFRESHED)
+    control.clear(signal_file.name, QUIESCE, QUIESCED, HOOK, HUSH, HUSHED, REFRESHED, *snapshot.FILES)
     for variable in (names.ENV_READY_FILE, names.ENV_MARKER_FILE):
         stale = os.environ.get(variable, "")
         if stale and os.path.lexists(stale):
@@ -81,19 +81,22 @@ def run_source(command: list[str], signal_file: Path) -> int:
         if received not in (None, signal.SIGCHLD):
             processes.send(worker, received)
         errands.attend()
+        snapshot.pass_on_readiness(control, os.environ.get(names.ENV_READY_FILE, ""))
         code = processes.reap(worker)
         done = control.read(signal_file.name)
         if done is not None:
-            return _end_source(worker, code, done)
+            return _end_source(control, worker, code, done)
         if code is not None:
             say(f"the worker exited with code {code} before it was captured")
             return code or 1
 
 
-def _end_source(worker: int, code: int | None, done: dict[str, object]) -> int:
+def _end_source(control: ControlDirectory, worker: int, code: int | None, done: dict[str, object]) -> int:
     """The capture has ended: lets the worker leave by itself, else ends it. A failed capture fails the pod, so the Job retries."""
     success = bool(done.get("success"))
-    if not success:
+    if success:
+        snapshot.say_captured(control)
+    else:
         say(f"capture failed: {done.get('error', 'no reason given')}")
     for number, seconds in (
         (None, LEAVE_SECONDS if success else 0.0),
@@ -124,7 +127,8 @@ def run_target(command: list[str]) -> int:
         start_cold(command, "the shim is not PID 1: shareProcessNamespace cannot be restored into")
     control = ControlDirectory(os.environ.get(names.ENV_CONTROL_DIR, names.CONTROL_DIR))
     try:
-        control.clear(CLAIM, OUTCOME, ACCEPT, ACCEPTED, HOOK, HUSH, HUSHED, REFRESHED)
+        control.clear(CLAIM, OUTCOME, ACCEPT, ACCEPTED, HOOK, HUSH, HUSHED, REFRESHED, *snapshot.FILES)
+        snapshot.say_restored(control, os.environ)
         control.write(WAITING, _present())
     except OSError as error:
         start_cold(command, f"the control directory {control.path} is not usable: {error.strerror}")
@@ -216,6 +220,9 @@ def start_cold(command: list[str], reason: str) -> NoReturn:
     """Becomes the original command, as if we had never been there."""
     say(f"{names.FALLBACK}: {reason}")
     processes.restore_signals()
+    for variable in (names.ENV_READY_FILE, names.ENV_SNAPSHOT_DIR):
+        # Either makes a Dynamo worker of some release sleep and wait for its capture, which nobody has in mind here.
+        os.environ.pop(variable, None)
     try:
         os.execvp(command[0], command)  # noqa: S606 - becoming the worker is the point
     except OSError as error:

@@ -58,6 +58,8 @@ async def prepare(container: Container, pod: Mapping[str, Any], framework: str, 
     for note in _notes(answer):
         LOG.warning("pod %s/%s: %s", pod["metadata"].get("namespace", ""), pod["metadata"]["name"], note)
     record = {key: answer.get(key) for key in ("adapter", "answers", "state", "hook", "readiness", "probe")}
+    if answer.get("apart"):
+        record["apart"] = answer["apart"]
     return record if record["answers"] or record["state"] or record["hook"] else {}
 
 

@@ -31,7 +31,7 @@ def read(container: Container, name: str) -> dict[str, Any] | None:
     Raises:
         AgentError: The container has no control directory.
     """
-    with _directory(container) as directory:
+    with directory_of(container) as directory:
         try:
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
         except OSError:
@@ -49,13 +49,13 @@ def read(container: Container, name: str) -> dict[str, Any] | None:
 
 def write(container: Container, name: str, content: Mapping[str, Any]) -> None:
     """Replaces the file. Raises AgentError as `read`."""
-    with _directory(container) as directory, _temporary(directory, content) as temporary:
+    with directory_of(container) as directory, _temporary(directory, content) as temporary:
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
 def decide(container: Container, content: Mapping[str, Any]) -> bool:
     """Writes the outcome unless there is one; False when the shim was first. Raises AgentError as `read`."""
-    with _directory(container) as directory, _temporary(directory, content) as temporary:
+    with directory_of(container) as directory, _temporary(directory, content) as temporary:
         try:
             os.link(temporary, OUTCOME, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
         except FileExistsError:
@@ -64,7 +64,8 @@ def decide(container: Container, content: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def _directory(container: Container) -> Iterator[int]:
+def directory_of(container: Container) -> Iterator[int]:
+    """The directory itself, open while the block runs. Raises AgentError as `read`."""
     path = container.root / names.CONTROL_DIR.lstrip("/")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -5,7 +5,7 @@ import json
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -66,12 +66,12 @@ class Gpus:
     Args:
         opened: Opens the driver.
         devices: What is there on a node with a GPU.
-        huge: Whether the node uses huge pages while the driver moves memory to the host.
+        huge: Whether the node may use huge pages while the driver moves memory to the host.
     """
 
     def __init__(self, opened: Callable[[], Driver] = Bindings, devices: Path = DEVICES, *, huge: bool = False) -> None:
         self._opened = opened
-        self._around: Callable[[], AbstractContextManager[None]] = huge_pages if huge else nullcontext
+        self._huge = huge
         self._devices = devices
         self._driver: Driver | None = None
 
@@ -81,12 +81,14 @@ class Gpus:
         return self._devices.exists()
 
     @asynccontextmanager
-    async def frozen_gpu(self, tree: Sequence[processes.Process], wake: Callable[[], None]) -> AsyncIterator[Frozen]:
+    async def frozen_gpu(
+        self, tree: Sequence[processes.Process], wake: Callable[[], None], turning: Callable[[Path], None]
+    ) -> AsyncIterator[Frozen]:
         """GPU memory is in host memory while the block runs, to be dumped as any other; yields what a restore needs to know.
 
         However the block ends, the source is given its GPUs back. The driver does that through the processes themselves, so the
         tree must run again: `wake` is called for that, and only for a tree with CUDA. The block therefore lasts until all that
-        belongs to one moment has been copied.
+        belongs to one moment has been copied. `turning`: see huge_pages.
 
         Raises:
             CudaError: The driver refuses; everything is as before.
@@ -96,7 +98,7 @@ class Gpus:
             yield NOTHING
             return
         pids, driver = [process.pid for process in users], self._open()
-        with self._around():
+        with huge_pages(turning) if self._huge else nullcontext():
             await asyncio.to_thread(freeze, driver, pids, lock_seconds=LOCK_SECONDS)
         try:
             yield Frozen([process.inner for process in users], await asyncio.to_thread(driver.gpus))

@@ -5,6 +5,7 @@ be read, is not what was captured or cannot be written is answered as left undon
 """
 
 import json
+import mmap
 import os
 import sys
 import threading
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from chrek_agent.container.processes import Process
+from chrek_agent.errors import ArtifactError
 from chrek_agent.memory.access import ProcessMemory
 from chrek_agent.memory.files import PackFiles
 from chrek_agent.memory.pool import work_off
 from chrek_agent.memory.userfault import Userfault, borrow
-from chrek_agent.store.chunking import digest, from_bitmap, scatter
+from chrek_agent.store.chunking import CHUNK, digest, from_bitmap, scatter
+from chrek_agent.store.sealing import Seal, unseal
 
 
 class Share:
@@ -29,6 +32,7 @@ class Share:
         self._memory = [stack.enter_context(ProcessMemory(Process(**place))) for place, _ in places]
         self._late = [Userfault(borrow(os.getppid(), descriptor)) if descriptor >= 0 else None for _, descriptor in places]
         self._lock = threading.Lock()
+        self._own = threading.local()
         self._left: list[int] = []
         self._written = 0
 
@@ -44,10 +48,12 @@ class Share:
         return sum(memory.forced for memory in self._memory)
 
     def _fill(self, job: list[Any], buffer: memoryview, *, late: bool) -> None:
-        number, process, pack, offset, stored, length, name, bitmap, address = job
+        number, process, pack, offset, stored, length, name, bitmap, address, seal = job
         try:
             extents = from_bitmap(bytes.fromhex(bitmap), length)
             dense = self._files.read(self._packs[pack], offset, stored, buffer)
+            if seal and dense is not None:
+                dense = self._opened(seal, dense, buffer)
             done = dense is not None and digest(length, scatter(extents, dense)).hex() == name
             if done and dense is not None:
                 userfault = self._late[process] if late else None
@@ -55,13 +61,21 @@ class Share:
                     userfault.put(address, length, extents, dense)
                 else:
                     self._memory[process].write([(address + start, count) for start, count in extents], dense)
-        except OSError:
+        except (OSError, ArtifactError):
             done = False
         with self._lock:
             if done:
                 self._written += stored
             else:
                 self._left.append(number)
+
+    def _opened(self, seal: list[str], sealed: memoryview, buffer: memoryview) -> memoryview:
+        """In the thread's buffer or, if it is read into that, another of its own. Raises ArtifactError."""
+        if sealed.obj is buffer.obj:
+            if not hasattr(self._own, "view"):
+                self._own.view = memoryview(mmap.mmap(-1, CHUNK))
+            buffer = self._own.view
+        return unseal(Seal(*map(bytes.fromhex, seal)), sealed, buffer)
 
 
 def main() -> None:

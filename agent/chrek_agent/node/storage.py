@@ -51,14 +51,16 @@ def copies(
     checkpoints: Iterable[Mapping[str, Any]], usage: Usage, node: str, now: datetime
 ) -> list[tuple[Mapping[str, Any], list[Any]]]:
     """Checkpoints whose `status.caches` says something else of this node than is so: with what it should say of all nodes."""
-    cached = {found.generation: found.cached for found in usage.artifacts}
+    cached = {found.generation: found for found in usage.artifacts}
     changed = []
     for body in checkpoints:
         status = body.get("status") or {}
-        held = cached.get((status.get("artifact") or {}).get("generation", ""), 0)
+        generation = (status.get("artifact") or {}).get("generation", "")
+        found = cached.get(generation)
+        held = found.cached if found else 0
         said = status.get("caches") or []
         if held != sum(copy.get("bytes", 0) for copy in said if copy["node"] == node):
-            own = [{"node": node, "bytes": held, "at": timestamp(now)}] if held else []
+            own = [{"node": node, "bytes": held, "total": found.stored, "at": timestamp(now)}] if found and held else []
             changed.append((body, [copy for copy in said if copy["node"] != node] + own))
     return changed
 
@@ -70,16 +72,19 @@ def measure(store: Measured) -> Usage | None:
     return None
 
 
-def shares(checkpoints: Iterable[Mapping[str, Any]], usage: Usage, node: str) -> list[tuple[Mapping[str, Any], int]]:
-    """Checkpoints captured on this node whose status tells another share of the store as their own than it is now: with that.
+def shares(checkpoints: Iterable[Mapping[str, Any]], usage: Usage, node: str) -> list[tuple[Mapping[str, Any], dict[str, int]]]:
+    """Checkpoints captured on this node whose status tells otherwise than it is now what they take of the store: with that.
 
-    Other captures may share an artifact's chunks later, or cease to.
+    Other captures may share an artifact's chunks later, or cease to; a repack moves them.
     """
-    unique = {found.generation: found.unique for found in usage.artifacts}
+    taken = {
+        found.generation: {"uniqueBytes": found.unique, "sharedBytes": found.shared, "packs": found.packs}
+        for found in usage.artifacts
+    }
     changed = []
     for body in checkpoints:
         artifact = (body.get("status") or {}).get("artifact") or {}
-        now = unique.get(artifact.get("generation", ""))
-        if artifact.get("node") == node and now is not None and now != artifact.get("uniqueBytes"):
+        now = taken.get(artifact.get("generation", ""), {})
+        if artifact.get("node") == node and any(artifact.get(field) != value for field, value in now.items()):
             changed.append((body, now))
     return changed

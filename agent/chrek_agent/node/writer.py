@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,6 +14,7 @@ from chrek_agent.criu.runner import Criu
 from chrek_agent.errors import AgentError
 from chrek_agent.node import facts
 from chrek_agent.node.checks import node_checks
+from chrek_agent.node.orphans import orphans
 from chrek_agent.node.storage import Measured, cache_status, copies, measure, shares, store_status
 from chrek_agent.store.cached import PieceCache
 from chrek_agent.store.usage import Usage
@@ -54,6 +55,7 @@ class NodeWriter:
         self._cache = cache
         self._operations = instruments.operations
         self._metrics = instruments.metrics
+        self._ceilings = instruments.ceilings
         self._started = timestamp(datetime.now(UTC))
         self._slow: dict[str, Any] = {}
         self._looked = 0.0
@@ -100,28 +102,32 @@ class NodeWriter:
             criu = await self._criu.version()
         except AgentError:
             criu = ""
+        if not self._slow:
+            await asyncio.to_thread(self._ceilings.prepare)
         skew = await clock_skew(self._cluster.server_time)
         platform, checks, usage = await asyncio.gather(
             asyncio.to_thread(facts.of_node, criu),
             asyncio.to_thread(node_checks, self._config, criu, skew),
             asyncio.to_thread(measure, self._store),
         )
-        if usage is not None:
-            await self._tell_checkpoints(usage)
         store = await asyncio.to_thread(store_status, self._config.location, usage)
+        if usage is not None:
+            bodies = await self._cluster.list(CHECKPOINTS, self._config.namespace)
+            await self._tell_checkpoints(bodies, usage)
+            store |= {"orphans": orphans(bodies, usage, self._config.namespace)}
         looked = {"platform": _plain(platform), "checks": [_plain(check) for check in checks], "store": store}
         return looked if self._cache is None else looked | {"cache": cache_status(self._cache, usage)}
 
-    async def _tell_checkpoints(self, usage: Usage) -> None:
-        """Brings `status.artifact.uniqueBytes` and `status.caches` up to date; what changes meanwhile is left to the next time."""
-        bodies = await self._cluster.list(CHECKPOINTS, self._config.namespace)
+    async def _tell_checkpoints(self, bodies: Sequence[Body], usage: Usage) -> None:
+        """Brings up to date what artifacts take of the store and who has copies; what changes meanwhile waits for the next time."""
         node = self._config.node
-        found: list[tuple[Body, Body]] = []
-        found += [(body, {"artifact": {"uniqueBytes": unique}}) for body, unique in shares(bodies, usage, node)]
-        found += [(body, {"caches": held}) for body, held in copies(bodies, usage, node, datetime.now(UTC))]
-        for body, status in found:
-            metadata = body["metadata"]
-            patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
+        found: list[tuple[Body, Body]] = [(body["metadata"], {"artifact": taken}) for body, taken in shares(bodies, usage, node)]
+        found += [(body["metadata"], {"caches": held}) for body, held in copies(bodies, usage, node, datetime.now(UTC))]
+        together: dict[str, tuple[Body, dict[str, Any]]] = {}
+        for metadata, status in found:  # Two patches of one checkpoint would be in each other's way.
+            together.setdefault(metadata["uid"], (metadata, {}))[1].update(status)
+        for metadata, whole in together.values():
+            patch = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": whole}
             with suppress(ConflictError, NotFoundError):
                 await self._cluster.patch(CHECKPOINTS, metadata["name"], patch, metadata["namespace"], subresource="status")
 
@@ -132,7 +138,7 @@ class NodeWriter:
             "startedAt": self._started,
             "heartbeatAt": timestamp(datetime.now(UTC)),
         }
-        return {"agent": agent, "operations": self._operations.status(), **self._slow}
+        return {"agent": agent, "operations": self._operations.status(), "ceilings": self._ceilings.status(), **self._slow}
 
 
 def _plain(view: NodeCheck | Any) -> dict[str, Any]:
@@ -143,22 +149,24 @@ def _plain(view: NodeCheck | Any) -> dict[str, Any]:
 async def publish(cluster: Cluster, name: str, status: Body) -> None:
     """Writes the status of the ChrekNode, which is created if there is none.
 
-    It belongs to its Node, so that the cluster removes it with the Node. Raises ChrekError.
+    It belongs to its Node, so that the cluster removes it with the Node. Raises ChrekError; ConflictError: somebody else has
+    changed it just now.
     """
     try:
-        await cluster.patch(CHREK_NODES, name, {"status": status}, "", subresource="status")
-        return
+        found = await cluster.get(CHREK_NODES, name, "")
     except NotFoundError:
-        pass
+        found = await cluster.create(CHREK_NODES, await _fresh(cluster, name), "")
+    patch = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "status": status}
+    await cluster.patch(CHREK_NODES, name, patch, "", subresource="status")
+
+
+async def _fresh(cluster: Cluster, name: str) -> Body:
     metadata: dict[str, Any] = {"name": name}
     with suppress(ChrekError):  # An agent that may not read Nodes, or a machine that is none.
         node = await cluster.get(NODES, name, "")
         owner = {"apiVersion": NODES.api_version, "kind": NODES.kind, "name": name, "uid": node["metadata"]["uid"]}
         metadata["ownerReferences"] = [owner]
-    with suppress(ConflictError):
-        body = {"apiVersion": CHREK_NODES.api_version, "kind": CHREK_NODES.kind, "metadata": metadata}
-        await cluster.create(CHREK_NODES, body, "")
-    await cluster.patch(CHREK_NODES, name, {"status": status}, "", subresource="status")
+    return {"apiVersion": CHREK_NODES.api_version, "kind": CHREK_NODES.kind, "metadata": metadata}
 
 
 async def clock_skew(server_time: Callable[[], Awaitable[datetime | None]]) -> float | None:

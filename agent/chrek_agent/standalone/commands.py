@@ -5,6 +5,7 @@ import asyncio
 import os
 import tempfile
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +24,10 @@ from chrek_agent.restore import Restore, wait_for_shim
 from chrek_agent.standalone import output
 from chrek_agent.standalone.inspecting import read_contents
 from chrek_agent.standalone.locating import locate
-from chrek_agent.standalone.references import Reference, resolve
+from chrek_agent.standalone.references import Reference, absolute, resolve, said
 from chrek_agent.standalone.telling import inventory_text
 from chrek_agent.store.model import IMAGES, Manifest
-from chrek_agent.store.store import Store
+from chrek_agent.store.where import open_store, parse_place
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, read_checkpoint
 from kubectl_chrek.api.compatibility import Compatibility, evaluate
@@ -41,16 +42,22 @@ def configured(args: argparse.Namespace) -> AgentConfig:
     """The settings, with all directories made."""
     config = AgentConfig(
         node=args.node or os.uname().nodename,
-        base_path=args.store,
+        **_place(args.store),
         state=args.state,
         criu_root=args.criu_root,
         cgroup_root=args.cgroup_root,
         huge_pages=args.huge_pages,
         keep_connections=not args.close_connections,
     )
-    for path in (config.journal, config.work, config.base_path):
+    for path in (config.journal, config.work, *(() if config.storage else (config.base_path,))):
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return config
+
+
+def _place(store: str) -> dict[str, Any]:
+    """The store, as the settings have it. Raises UsageError."""
+    place = parse_place(absolute(store))
+    return {"base_path": place} if isinstance(place, Path) else {"storage": store}
 
 
 async def capture(args: argparse.Namespace) -> int:
@@ -61,7 +68,7 @@ async def capture(args: argparse.Namespace) -> int:
         hint = f"start the worker by our shim, with {names.ENV_SIGNAL_FILE} set to a file in {names.CONTROL_DIR}"
         raise AgentError(f"container {container.id[:12]} is its PID 1 alone, which cannot be captured", hint=hint)
     checkpoint = _checkpoint(args.identity)
-    work = Capture(config, Criu(config.criu_root), Store.at(config.base_path))
+    work = Capture(config, Criu(config.criu_root), open_store(config.location, config.staging))
     pod = {"metadata": {"name": container.id[:12]}, "status": {}}
     with record(config.journal, "capture", container) as entry:
         try:
@@ -72,7 +79,7 @@ async def capture(args: argparse.Namespace) -> int:
     manifest = captured.manifest
     found = {
         "artifact": f"{manifest.identity_hash}/{manifest.generation}",
-        "store": str(config.base_path),
+        "store": config.location,
         "digest": captured.digest,
         "bytes": manifest.size,
         "seconds": captured.seconds,
@@ -100,9 +107,9 @@ def _checkpoint(identity: Path) -> Checkpoint:
 async def restore(args: argparse.Namespace) -> int:
     """Restores an artifact into a container whose PID 1 is our shim and waits."""
     config = configured(args)
-    reference = resolve(args.artifact, config.base_path)
+    reference = await asyncio.to_thread(resolve, args.artifact, config.location, config.staging)
     container = locate(args.target, config.cgroup_root)
-    store, criu = Store.at(reference.base), Criu(config.criu_root)
+    store, criu = reference.store, Criu(config.criu_root)
     if not (container.root / names.CONTROL_DIR.lstrip("/")).is_dir():
         hint = f"its PID 1 must be our shim, with a directory at {names.CONTROL_DIR}"
         raise AgentError(f"container {container.id[:12]} does not wait to be restored", hint=hint)
@@ -126,7 +133,7 @@ async def restore(args: argparse.Namespace) -> int:
 
 async def inspect(args: argparse.Namespace) -> int:
     """Shows what is in an artifact."""
-    reference = resolve(args.artifact, args.store)
+    reference = await asyncio.to_thread(resolve, args.artifact, args.store, args.state)
     with tempfile.TemporaryDirectory(prefix="chrek-") as name:
         manifest = await asyncio.to_thread(_materialise, reference, Path(name))
         contents = read_contents(Path(name) / IMAGES)
@@ -174,18 +181,44 @@ def _lists(sockets: list[str], files: list[str]) -> list[str]:
 
 async def verify(args: argparse.Namespace) -> int:
     """Reads an artifact back."""
-    reference = resolve(args.artifact, args.store)
-    manifest = await asyncio.to_thread(
-        Store.at(reference.base).verify, reference.identity_hash, reference.generation, reference.digest
-    )
+    reference = await asyncio.to_thread(resolve, args.artifact, args.store, args.state)
+    store, key = reference.store, (reference.identity_hash, reference.generation)
+    signer = await asyncio.to_thread(store.signer, *key) if args.require_signature else ""
+    manifest = await asyncio.to_thread(store.verify, *key, reference.digest)
     found = {"artifact": f"{manifest.identity_hash}/{manifest.generation}", "result": "ok", "bytes": manifest.size}
-    output.write_json(found) if args.output == "json" else output.write(f"{found['artifact']}: ok, {output.size(manifest.size)}")
+    found |= {"signedBy": signer} if signer else {}
+    by = f", signed by {signer[:16]}" if signer else ""
+    text = f"{found['artifact']}: ok, {output.size(manifest.size)}{by}"
+    output.write_json(found) if args.output == "json" else output.write(text)
     return 0
+
+
+async def sign(args: argparse.Namespace) -> int:
+    """Signs an artifact with the key of CHREK_SIGNING_KEY."""
+    reference = await asyncio.to_thread(resolve, args.artifact, args.store, args.state)
+    signer = await asyncio.to_thread(reference.store.sign, *reference.named)
+    found = {"artifact": "/".join(reference.named[:2]), "signedBy": signer}
+    output.write_json(found) if args.output == "json" else output.write(f"{found['artifact']}: signed by {signer[:16]}")
+    return 0
+
+
+async def reseal(args: argparse.Namespace) -> int:
+    """Seals what is under former keys, or lies open, with the current one; 1 where not all of it could be read."""
+    store = open_store(absolute(args.store), args.state)
+    with said():
+        done = await asyncio.to_thread(store.reseal, datetime.now(UTC))
+    if done.abandoned:
+        raise AgentError(done.abandoned)
+    found = {"packs": len(done.packs), "bytes": done.copied_bytes, "damaged": done.damaged}
+    failed = f", {len(done.damaged)} could not be read" if done.damaged else ""
+    text = f"{len(done.packs)} packs, {output.size(done.copied_bytes)} sealed anew{failed}"
+    output.write_json(found) if args.output == "json" else output.write(text)
+    return int(bool(done.damaged))
 
 
 async def doctor(args: argparse.Namespace) -> int:
     """Checks this machine; 1 when a check fails."""
-    config = AgentConfig("", base_path=args.store, state=args.state, criu_root=args.criu_root, cgroup_root=args.cgroup_root)
+    config = AgentConfig("", **_place(args.store), state=args.state, criu_root=args.criu_root, cgroup_root=args.cgroup_root)
     try:
         version = await Criu(config.criu_root).version()
     except AgentError:
@@ -199,7 +232,7 @@ async def doctor(args: argparse.Namespace) -> int:
 
 
 def _materialise(reference: Reference, directory: Path) -> Manifest:
-    with Store.at(reference.base).open(reference.identity_hash, reference.generation, reference.digest) as artifact:
+    with said(), reference.store.open(*reference.named) as artifact:
         artifact.materialise(directory)
         return artifact.manifest
 

@@ -6,17 +6,17 @@ import base64
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from chrek_agent.errors import AgentError, ArtifactError
 from chrek_agent.standalone import output
-from chrek_agent.standalone.references import resolve
-from chrek_agent.store.model import digest_manifest
+from chrek_agent.standalone.references import absolute, resolve, said
+from chrek_agent.store.ownership import offer
 from chrek_agent.store.store import Store
-from chrek_agent.store.survey import MANIFEST_LIMIT, manifest_keys
 from chrek_agent.store.transfer import copying
 from chrek_agent.store.transfer.receiving import Received, Receiving, opening, receive
 from chrek_agent.store.transfer.sending import Sending, order
@@ -25,6 +25,7 @@ from kubectl_chrek.api.artifact_file import MAGIC, measure, read_parts
 from kubectl_chrek.api.errors import UsageError
 
 STANDARD: Final = "-"
+_EVERY_SECONDS: Final = 0.5
 
 
 async def export(args: argparse.Namespace) -> int:
@@ -50,6 +51,8 @@ async def import_(args: argparse.Namespace) -> int:
             output.write_json(await asyncio.to_thread(_lacking, store, source))
             return 0
         received = await asyncio.to_thread(receive, store, read_parts(source))
+        if args.offer_to:
+            received = await asyncio.to_thread(offer, store, received, args.offer_to)
     _tell_received(args, received)
     return 0
 
@@ -58,29 +61,26 @@ async def copy(args: argparse.Namespace) -> int:
     """Copies an artifact from the store to another."""
     store, reference = await asyncio.to_thread(_find, args)
     with _said():
-        received = await asyncio.to_thread(copying.copy, store, _open(args.to), *reference)
+        target, progress = _open(args.to), _told() if args.progress else None
+        received = await asyncio.to_thread(copying.copy, store, target, *reference, progress)
+        if args.offer_to:
+            received = await asyncio.to_thread(offer, target, received, args.offer_to)
     _tell_received(args, received)
     return 0
 
 
 def _open(location: str) -> Store:
-    place = location if "://" in location else str(Path(location).absolute())
-    return open_store(place, Path(tempfile.gettempdir()) / f"chrek-{os.getpid()}")
+    return open_store(absolute(location), _scratch())
+
+
+def _scratch() -> Path:
+    return Path(tempfile.gettempdir()) / f"chrek-{os.getpid()}"
 
 
 def _find(args: argparse.Namespace) -> tuple[Store, tuple[str, str, str]]:
     """The store, and hash, generation and manifest's digest of the artifact that is meant. Raises ArtifactError."""
-    if "://" not in args.store:
-        found = resolve(args.artifact, Path(args.store))
-        return _open(str(found.base)), (found.identity_hash, found.generation, found.digest)
-    store = _open(args.store)
-    identity_hash, _, generation = args.artifact.partition("/")
-    with _said():
-        keys = sorted(manifest_keys(store.backend, f"{identity_hash}/{generation}"))
-        if not keys:
-            raise ArtifactError(f"there is no artifact {args.artifact} in {args.store}", hint="name it as HASH or HASH/GENERATION")
-        content = store.backend.read(keys[-1], 0, MANIFEST_LIMIT)  # Generations sort by time.
-    return store, (identity_hash, keys[-1].split("/")[1], digest_manifest(content))
+    found = resolve(args.artifact, args.store, _scratch())
+    return found.store, found.named
 
 
 def _write(sending: Sending, target: BinaryIO, skip: int | None) -> None:
@@ -117,6 +117,20 @@ def _lacking(store: Store, source: BinaryIO) -> dict[str, object]:
     return {"artifact": f"{head.identity_hash}/{head.generation}", "lacking": sum(bits), "bits": base64.b64encode(field).decode()}
 
 
+def _told() -> Callable[[int, int], None]:
+    """Tells the chunks that have been copied and all that were missing: at once, then now and again."""
+    told = 0.0
+
+    def tell(done: int, missing: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _EVERY_SECONDS or done == missing:
+            told = time.monotonic()
+            output.write(f'{{"done": {done}, "missing": {missing}}}')
+            sys.stdout.flush()
+
+    return tell
+
+
 def _tell_received(args: argparse.Namespace, received: Received) -> None:
     manifest = received.manifest
     found = {
@@ -138,11 +152,9 @@ def _tell(args: argparse.Namespace, found: dict[str, object], text: str) -> None
 @contextmanager
 def _said() -> Iterator[None]:
     """What a store, a disk or a pipe refuses, as one line."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end.
-        raise AgentError("nobody reads the export any more") from None
-    except OSError as error:
-        named = f"{error.filename}: " if error.filename else ""
-        raise AgentError(f"{named}{error.strerror or error}") from error
+    with said():
+        try:
+            yield
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end.
+            raise AgentError("nobody reads the export any more") from None

@@ -21,6 +21,10 @@ class Entry:
     modified: datetime
 
 
+Wanted = tuple[str, int, int]
+"""A piece of an object: its key, offset and length."""
+
+
 class Writer(Protocol):
     """An object being written, front to back, by one thread at a time. Until it is closed nobody sees it."""
 
@@ -46,6 +50,10 @@ class Backend(Protocol):
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset`: fewer only where the object ends."""
+        ...
+
+    def read_into(self, key: str, offset: int, into: memoryview) -> int:
+        """The same, as many bytes as there is room for in `into`; returns how many there were."""
         ...
 
     def size(self, key: str) -> int:

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -19,9 +19,10 @@ from typing import Final
 
 from blake3 import blake3
 
-from chrek_agent.store.backend import Backend, Entry, Writer
+from chrek_agent.store.backend import Backend, Entry, Wanted, Writer
+from chrek_agent.store.chunking import Buffer
 from chrek_agent.store.index import INDEX_END, PACK_END, PACKS, is_whole
-from chrek_agent.store.local import open_regular
+from chrek_agent.store.local import fill, open_regular
 
 LOG: Final = logging.getLogger(__name__)
 LOW: Final = 0.9
@@ -50,6 +51,8 @@ class PieceCache:
         self._lock = threading.Lock()
         self._pieces: OrderedDict[str, tuple[int, float]] = OrderedDict()
         self.size = 0
+        self._coming = 0
+        """Bytes of pieces that are being written."""
         self._warned = False
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._scan()
@@ -61,14 +64,22 @@ class PieceCache:
 
     def get(self, key: str, offset: int, length: int) -> bytes | None:
         """A piece; None if it is not there, or not what it was."""
-        name = _name(key, offset, length)
+        found = self._get(_name(key, offset, length), None)
+        return None if found is None else bytes(found)
+
+    def get_into(self, key: str, offset: int, into: memoryview) -> int | None:
+        """The same, of as many bytes as there is room for; returns how many there were."""
+        found = self._get(_name(key, offset, len(into)), into)
+        return None if found is None else len(found)
+
+    def _get(self, name: str, into: memoryview | None) -> memoryview | None:
         with self._lock:
             if name not in self._pieces:
                 return None
         try:
-            content, digest = _read(self.directory / name)
+            content, digest = _read(self.directory / name, into)
         except OSError:
-            content, digest = b"", b""
+            content, digest = memoryview(b""), b""
         if blake3(content).digest() != digest:
             self._forget(name)
             return None
@@ -79,7 +90,7 @@ class PieceCache:
         """Drops a piece."""
         self._forget(_name(key, offset, length))
 
-    def put(self, key: str, offset: int, length: int, content: bytes) -> None:
+    def put(self, key: str, offset: int, length: int, content: Buffer) -> None:
         """Keeps a piece if there is room for it. A disk that refuses is no error: the store has it."""
         name, size = _name(key, offset, length), len(content) + _DIGEST
         if not self._make_room(size):
@@ -98,24 +109,29 @@ class PieceCache:
             self._warn(error)
         else:
             self._note(name, size)
+        finally:
+            with self._lock:
+                self._coming -= size
 
     def _make_room(self, size: int) -> bool:
-        """Pieces go, down to the low watermark, if this one would not fit; whether it does now."""
+        """Pieces go, down to the low watermark, if this one would not fit; whether it does now, and has its room."""
         if size > min(self.quota, LARGEST):
             return False
         gone = []
         with self._lock:
-            if self.size + size <= self.quota:
+            if self.size + self._coming + size <= self.quota:
+                self._coming += size
                 return True
             settled = self._clock() - SETTLED_SECONDS
-            while self._pieces and self.size + size > self.quota * LOW:
+            while self._pieces and self.size + self._coming + size > self.quota * LOW:
                 name, (length, used) = next(iter(self._pieces.items()))
                 if used > settled:
                     break
                 del self._pieces[name]
                 self.size -= length
                 gone.append(name)
-            fits = self.size + size <= self.quota
+            fits = self.size + self._coming + size <= self.quota
+            self._coming += size if fits else 0
         for name in gone:
             self._unlink(name)
         return fits
@@ -179,6 +195,25 @@ class Through:
         """From there."""
         return self.inner.read(key, offset, length)
 
+    def read_into(self, key: str, offset: int, into: memoryview) -> int:
+        """From there."""
+        return self.inner.read_into(key, offset, into)
+
+    def expect(self, wanted: Iterable[Wanted]) -> None:
+        """Tells what will be read soon, in this order."""
+        if isinstance(self.inner, Through):
+            self.inner.expect(wanted)
+
+    def forget(self, key: str, offset: int, length: int) -> None:
+        """What was read there was not right: it is not to be kept."""
+        if isinstance(self.inner, Through):
+            self.inner.forget(key, offset, length)
+
+    def close(self) -> None:
+        """Nothing more will be read."""
+        if isinstance(self.inner, Through):
+            self.inner.close()
+
     def size(self, key: str) -> int:
         """There."""
         return self.inner.size(key)
@@ -218,6 +253,23 @@ class CachedBackend(Through):
                 self.cache.put(key, offset, length, content)
         return content
 
+    def read_into(self, key: str, offset: int, into: memoryview) -> int:
+        """The same of a pack."""
+        count = self.cache.get_into(key, offset, into)
+        if count is None:
+            count = self.inner.read_into(key, offset, into)
+            self.cache.put(key, offset, len(into), into[:count])
+        return count
+
+    def expect(self, wanted: Iterable[Wanted]) -> None:
+        """What is here need not be read ahead."""
+        super().expect(piece for piece in wanted if not self.cache.holds(*piece))
+
+    def forget(self, key: str, offset: int, length: int) -> None:
+        """Here and there."""
+        self.cache.forget(key, offset, length)
+        super().forget(key, offset, length)
+
     def local(self, key: str) -> Path | None:
         """None: a file would be read past the cache."""
         return None
@@ -229,16 +281,19 @@ def _name(key: str, offset: int, length: int) -> str:
     return f"{pack}/index" if key.endswith(INDEX_END) else f"{pack}/{offset}-{length}"
 
 
-def _read(path: Path) -> tuple[bytes, bytes]:
+def _read(path: Path, into: memoryview | None) -> tuple[memoryview, bytes]:
     descriptor = open_regular(path)
     try:
-        length = os.fstat(descriptor).st_size - _DIGEST
-        return os.pread(descriptor, max(length, 0), 0), os.pread(descriptor, _DIGEST, max(length, 0))
+        length = max(os.fstat(descriptor).st_size - _DIGEST, 0)
+        if into is None:
+            into = memoryview(bytearray(min(length, LARGEST)))
+        content = into[: fill(descriptor, 0, into[:length])]
+        return content, os.pread(descriptor, _DIGEST, len(content))
     finally:
         os.close(descriptor)
 
 
-def _write(descriptor: int, content: bytes) -> None:
+def _write(descriptor: int, content: Buffer) -> None:
     view = memoryview(content)
     while view:
         view = view[os.write(descriptor, view) :]

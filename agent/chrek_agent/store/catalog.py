@@ -1,14 +1,15 @@
 """What the store's packs hold, by their indexes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from chrek_agent.errors import ArtifactError
 from chrek_agent.store.backend import Backend, Entry
-from chrek_agent.store.index import INDEX_END, PACK_END, PACKS, Index, Record, index_key, parse_index
+from chrek_agent.store.index import INDEX_END, PACK_END, PACKS, Index, Record, index_key, pack_key, parse_index
 
 TOMBSTONES: Final = "tombstones/"
 _FEW: Final = 4
@@ -43,6 +44,20 @@ def read_listing(backend: Backend) -> Listing:
     return Listing(tombstones, packs, indexes)
 
 
+def complete(backend: Backend, listing: Listing, packs: Iterable[str]) -> Listing:
+    """The listing with those of these packs that are there, though it did not say so: it may be older than they are.
+
+    Raises OSError. Who asks knows that they have been written; when that was is not asked.
+    """
+    found: tuple[dict[str, Entry], dict[str, Entry]] = {}, {}
+    for pack in packs:
+        for known, group, key in ((listing.packs, found[0], pack_key(pack)), (listing.indexes, found[1], index_key(pack))):
+            if pack not in known:
+                with suppress(FileNotFoundError):
+                    group[pack] = Entry(key, backend.size(key), datetime.now(UTC))
+    return Listing(listing.tombstones, listing.packs | found[0], listing.indexes | found[1])
+
+
 def read_index(backend: Backend, pack: str) -> Index:
     """One index; raises OSError, or ArtifactError as `parse_index`."""
     return parse_index(pack, backend.read(index_key(pack), 0, _INDEX_LIMIT))
@@ -56,16 +71,17 @@ class Catalog:
     indexes: dict[str, Index]
     damaged: dict[str, str] = field(default_factory=dict)
 
-    def homes(self) -> dict[bytes, str]:
-        """For each chunk a pack that a new artifact may rely on."""
-        live = [index for pack, index in self.indexes.items() if self.listing.is_live(pack)]
+    def homes(self, key: str) -> dict[bytes, str]:
+        """For each chunk a pack that a new artifact may rely on: one under the key of this name, or unsealed if there is none."""
+        live = [index for pack, index in self.indexes.items() if self.listing.is_live(pack) and index.key == key]
         return {digest: index.pack for index in live for digest in index.records}
 
-    def locate(self, digests: Iterable[bytes]) -> dict[bytes, tuple[str, Record]]:
-        """A place for each of these chunks that has one, in packs that stay where possible."""
+    def locate(self, digests: Iterable[bytes], preferred: Callable[[str], bool]) -> dict[bytes, tuple[str, Record]]:
+        """A place for each of these chunks that has one: under a preferred key and in packs that stay, where possible."""
         wanted = set(digests)
         found: dict[bytes, tuple[str, Record]] = {}
-        for pack in sorted(self.indexes, key=lambda pack: (pack in self.listing.tombstones, pack)):
+        order = {pack: (not preferred(index.key), pack in self.listing.tombstones, pack) for pack, index in self.indexes.items()}
+        for pack in sorted(order, key=order.__getitem__):
             records = self.indexes[pack].records
             for digest in (wanted & records.keys()) - found.keys():
                 found[digest] = pack, records[digest]

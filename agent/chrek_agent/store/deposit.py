@@ -6,22 +6,24 @@ from concurrent.futures import Executor
 
 from chrek_agent.errors import ArtifactError
 from chrek_agent.store.backend import Backend
-from chrek_agent.store.catalog import Catalog, read_catalog, read_listing
+from chrek_agent.store.catalog import Catalog, complete, read_catalog, read_listing
 from chrek_agent.store.chunking import Buffer, Extent
 from chrek_agent.store.index import Record, pack_key
 from chrek_agent.store.pack import PACK_BYTES, Packs
-from chrek_agent.store.reading import check, decoded
+from chrek_agent.store.reading import check, decoded, opened
+from chrek_agent.store.sealing import Keyring
 
 
 class Deposit:
-    """Deduplicates against the packs that were live when it was made."""
+    """Deduplicates against the packs that were live when it was made, and are sealed as new ones are: with the same key, or not."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, keys: Keyring) -> None:
         self._backend = backend
-        self._known = read_catalog(backend, read_listing(backend)).homes()
+        self._keys = keys
+        self._known = read_catalog(backend, read_listing(backend)).homes(keys.current)
         self._lock = threading.Lock()
         self._wanted: set[bytes] = set()
-        self._packs = Packs(backend, PACK_BYTES)
+        self._packs = Packs(backend, PACK_BYTES, keys)
         self._found: set[str] = set()
 
     @property
@@ -58,22 +60,22 @@ class Deposit:
         """
         while True:
             self._packs.publish(pool)
-            listing = read_listing(self._backend)
+            listing = complete(self._backend, read_listing(self._backend), self.relied)
             if all(listing.is_live(pack) for pack in self.relied):
                 return
             self._rescue(read_catalog(self._backend, listing))
 
     def _rescue(self, catalog: Catalog) -> None:
-        places = catalog.locate(self._wanted)
+        places = catalog.locate(self._wanted, lambda key: key == self._keys.current)
         relied = set()
         for digest in self._wanted:
             if digest not in places:
                 raise ArtifactError(f"chunk {digest.hex()[:16]} has vanished from the store during the capture")
             pack, record = places[digest]
-            if catalog.listing.is_live(pack):
+            if catalog.listing.is_live(pack) and record.key == self._keys.current:
                 relied.add(pack)
             else:
-                copy_chunk(self._backend, self._packs, pack, record)
+                copy_chunk(self._backend, self._packs, pack, record, self._keys)
         self._found = relied
         self._packs.forget({name for name in self._packs.names if not catalog.listing.is_live(name)})
 
@@ -86,8 +88,8 @@ class Deposit:
         self._packs.abandon()
 
 
-def copy_chunk(backend: Backend, packs: Packs, pack: str, record: Record) -> None:
-    """Copies a chunk from one pack to others as it is stored; raises ArtifactError if it is not what its name says."""
-    stored = backend.read(pack_key(pack), record.offset, record.stored)
-    check(pack, record, decoded(pack, record, memoryview(stored)))
+def copy_chunk(backend: Backend, packs: Packs, pack: str, record: Record, keys: Keyring) -> None:
+    """Copies a chunk from one pack to others, sealed anew; raises ArtifactError if it is not what its name says."""
+    stored = opened(pack, record, memoryview(backend.read(pack_key(pack), record.offset, record.stored)), keys)
+    check(pack, record, decoded(pack, record, stored))
     packs.append(record.digest, record.length, record.extents, record.codec, [stored])

@@ -15,13 +15,16 @@ PACK_END: Final = ".pack"
 INDEX_END: Final = ".index"
 
 _MAGIC: Final = b"chrekix2"
+_SEALED: Final = b"chrekix3"
 _HEAD: Final = struct.Struct("<8s32sQI")
+_KEY: Final = 16
 _RECORD: Final = struct.Struct(f"<32sQIIB{PAGES // 8}s")
+_TAG: Final = 16
 _DIGEST: Final = 32
 
 
 class Record(NamedTuple):
-    """One chunk in a pack."""
+    """One chunk in a pack; of a sealed one also the name of the pack's key, hex, and the chunk's tag."""
 
     digest: bytes
     offset: int
@@ -29,6 +32,8 @@ class Record(NamedTuple):
     length: int
     codec: int
     bitmap: bytes
+    key: str = ""
+    tag: bytes = b""
 
     @property
     def extents(self) -> list[Extent]:
@@ -50,11 +55,12 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """All chunks of one pack of `size` bytes."""
+    """All chunks of one pack of `size` bytes; `key` is the name of the key that it is sealed with, empty if it is not."""
 
     pack: str
     size: int
     records: dict[bytes, Record]
+    key: str = ""
 
 
 def pack_key(pack: str) -> str:
@@ -72,10 +78,15 @@ def round_up(length: int) -> int:
     return -(-length // PAGE) * PAGE
 
 
+def described(record: Record) -> bytes:
+    """A record as an index has it, without its tag."""
+    return _RECORD.pack(*record[:6])
+
+
 def dump_index(index: Index) -> bytes:
     """As it is stored."""
-    head = _HEAD.pack(_MAGIC, index.pack.encode(), index.size, len(index.records))
-    content = head + b"".join(_RECORD.pack(*record) for record in index.records.values())
+    head = _HEAD.pack(_SEALED if index.key else _MAGIC, index.pack.encode(), index.size, len(index.records))
+    content = head + bytes.fromhex(index.key) + b"".join(described(record) + record.tag for record in index.records.values())
     return content + blake3(content).digest()
 
 
@@ -88,17 +99,20 @@ def parse_index(pack: str, content: bytes) -> Index:
     if not is_whole(content):
         raise ArtifactError(f"the index of pack {pack} is damaged")
     magic, name, size, number = _HEAD.unpack_from(content)
-    if magic != _MAGIC or name != pack.encode() or len(content) != _HEAD.size + number * _RECORD.size + _DIGEST:
+    key, tag = (_KEY, _TAG) if magic == _SEALED else (0, 0)
+    begin, step = _HEAD.size + key, _RECORD.size + tag
+    if magic not in (_MAGIC, _SEALED) or name != pack.encode() or len(content) != begin + number * step + _DIGEST:
         raise ArtifactError(f"the index of pack {pack} is another pack's or of another version")
+    key_name = content[_HEAD.size : begin].hex()
     records = {}
     position = 0
-    for fields in _RECORD.iter_unpack(content[_HEAD.size : -_DIGEST]):
-        record = Record(*fields)
+    for at in range(begin, len(content) - _DIGEST, step):
+        record = Record(*_RECORD.unpack_from(content, at))._replace(key=key_name, tag=content[at + _RECORD.size : at + step])
         if not is_sound(record) or record.offset < position or record.offset + record.room > size or record.digest in records:
             raise ArtifactError(f"the index of pack {pack} does not fit its pack")
         records[record.digest] = record
         position = record.offset + record.room
-    return Index(pack, size, records)
+    return Index(pack, size, records, key_name)
 
 
 def is_whole(content: bytes) -> bool:

@@ -58,6 +58,14 @@ class DirectoryBackend:
         finally:
             os.close(descriptor)
 
+    def read_into(self, key: str, offset: int, into: memoryview) -> int:
+        """From the file."""
+        descriptor = open_regular(self.path(key))
+        try:
+            return fill(descriptor, offset, into)
+        finally:
+            os.close(descriptor)
+
     def size(self, key: str) -> int:
         """Bytes of an object."""
         return self.path(key).lstat().st_size
@@ -173,6 +181,14 @@ def open_regular(path: Path) -> int:
         os.close(descriptor)
         raise OSError(f"{path.name} is not a regular file")
     return descriptor
+
+
+def fill(descriptor: int, offset: int, into: memoryview) -> int:
+    """Reads a file from `offset` as far as it goes and there is room; returns how many bytes that were."""
+    done = 0
+    while done < len(into) and (count := os.preadv(descriptor, [into[done:]], offset + done)):
+        done += count
+    return done
 
 
 def prune_directory(directory: Path, before: datetime) -> int:

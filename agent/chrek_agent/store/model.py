@@ -18,6 +18,8 @@ MANIFEST: Final = "manifest.json"
 IMAGES: Final = "images"
 ROOTFS: Final = "rootfs.tar"
 SHM: Final = "shm.tar"
+APART: Final = "apart"
+"""Kind of a run that its worker loads by itself: its owner is a PID inside the container, its start an address there."""
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,127}$")]

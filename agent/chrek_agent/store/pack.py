@@ -10,6 +10,7 @@ from typing import Final
 from chrek_agent.store.backend import Backend
 from chrek_agent.store.chunking import PAGE, Buffer, Extent, to_bitmap
 from chrek_agent.store.index import Index, Record, dump_index, index_key, pack_key
+from chrek_agent.store.sealing import Keyring
 
 PACK_BYTES: Final = 1 << 30
 """A pack is closed once it has this many bytes."""
@@ -25,22 +26,26 @@ def new_pack() -> str:
 class _Pack:
     """One pack under way."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, keys: Keyring) -> None:
         self.name = new_pack()
         self.size = 0
+        self._sealer = keys.sealer(self.name)
         self._records: dict[bytes, Record] = {}
         self._writer = backend.writer(pack_key(self.name))
 
     def append(self, digest: bytes, length: int, extents: Sequence[Extent], codec: int, pieces: Sequence[Buffer]) -> None:
         stored = sum(map(len, pieces))
         padding = -stored % PAGE
+        record = Record(digest, self.size, stored, length, codec, to_bitmap(extents))
+        if self._sealer is not None:
+            record, pieces = self._sealer.seal(record, pieces)
         self._writer.write(*pieces, _PADDING[:padding])
-        self._records[digest] = Record(digest, self.size, stored, length, codec, to_bitmap(extents))
+        self._records[digest] = record
         self.size += stored + padding
 
     def close(self) -> Index:
         self._writer.close()
-        return Index(self.name, self.size, self._records)
+        return Index(self.name, self.size, self._records, "" if self._sealer is None else self._sealer.key)
 
     def abort(self) -> None:
         self._writer.abort()
@@ -49,9 +54,10 @@ class _Pack:
 class Packs:
     """The packs that one capture or repack writes. Each thread takes one for itself, so that several are written at once."""
 
-    def __init__(self, backend: Backend, cap: int) -> None:
+    def __init__(self, backend: Backend, cap: int, keys: Keyring) -> None:
         self._backend = backend
         self._cap = cap
+        self._keys = keys
         self._lock = threading.Lock()
         self._idle: list[_Pack] = []
         self._closed: list[Index] = []
@@ -77,7 +83,7 @@ class Packs:
         """Stores one chunk; any thread."""
         with self._lock:
             pack = self._idle.pop() if self._idle else None
-        pack = pack or _Pack(self._backend)
+        pack = pack or _Pack(self._backend, self._keys)
         try:
             pack.append(digest, length, extents, codec, pieces)
             index = pack.close() if pack.size >= self._cap else None

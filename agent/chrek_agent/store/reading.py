@@ -6,16 +6,19 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from chrek_agent.errors import ArtifactError
 from chrek_agent.store import chunking
 from chrek_agent.store.backend import Backend
-from chrek_agent.store.blocks import Blocks
-from chrek_agent.store.cached import CachedBackend
+from chrek_agent.store.cached import Through
 from chrek_agent.store.chunking import Extent
 from chrek_agent.store.codec import NAMES, decode
 from chrek_agent.store.index import Record, pack_key
-from chrek_agent.store.local import open_regular
+from chrek_agent.store.local import fill, open_regular
+from chrek_agent.store.sealing import Keyring
+
+SEALED: Final = "sealed"
 
 
 class DamagedPackError(ArtifactError):
@@ -31,7 +34,7 @@ class Place:
     """Where a chunk's pages are stored.
 
     `stored` bytes at `offset`, which is a multiple of 4096, of pack `pack`; `path` is the pack as a file, if it is one here.
-    With the codec `raw` they are the pages themselves, one after the other; else a compressed frame.
+    With the codec `raw` they are the pages themselves, one after the other; else a compressed frame, or `sealed`.
     """
 
     pack: str
@@ -57,10 +60,18 @@ class Chunk:
     record: Record
 
 
-def decoded(pack: str, record: Record, stored: memoryview) -> memoryview:
-    """The chunk's pages, dense; raises DamagedPackError if these bytes are not they."""
+def opened(pack: str, record: Record, stored: memoryview, keys: Keyring, into: memoryview | None = None) -> memoryview:
+    """What was stored before it was sealed, if it is; raises DamagedPackError if these bytes are not it, or KeyMissingError."""
     if len(stored) != record.stored:
         raise DamagedPackError(pack, f"pack {pack} ends in the middle of a chunk")
+    try:
+        return keys.open(pack, record, stored, into)
+    except ArtifactError as error:
+        raise DamagedPackError(pack, f"chunk {record.digest.hex()[:16]} in pack {pack}: {error}") from error
+
+
+def decoded(pack: str, record: Record, stored: memoryview) -> memoryview:
+    """The chunk's pages, dense; raises DamagedPackError if these bytes, which are not sealed any more, are not they."""
     try:
         return decode(record.codec, stored, record.dense)
     except ArtifactError as error:
@@ -93,34 +104,30 @@ class PackReader:
 
     def place(self, pack: str, record: Record) -> Place:
         """Where a chunk is."""
-        return Place(pack, self.paths[pack], record.offset, record.stored, NAMES[record.codec])
+        return Place(pack, self.paths[pack], record.offset, record.stored, SEALED if record.key else NAMES[record.codec])
 
     def read(self, pack: str, offset: int, length: int, into: memoryview | None) -> memoryview:
         """Bytes of a pack, fewer at its end; in `into` if it is given. Raises OSError."""
         descriptor = self._files.get(pack)
-        if descriptor is None:
-            content = memoryview(self._backend.read(pack_key(pack), offset, length))
-            if into is None:
-                return content
-            into[: len(content)] = content
-            return into[: len(content)]
         target = (memoryview(bytearray(length)) if into is None else into)[:length]
-        done = 0
-        while done < length and (count := os.preadv(descriptor, [target[done:]], offset + done)):
-            done += count
-        return target[:done]
+        if descriptor is None:
+            return target[: self._backend.read_into(pack_key(pack), offset, target)]
+        return target[: fill(descriptor, offset, target)]
+
+    def expect(self, places: Iterable[Place]) -> None:
+        """Tells what will be read soon, in this order."""
+        if isinstance(self._backend, Through):
+            self._backend.expect((pack_key(place.pack), place.offset, place.stored) for place in places if place.path is None)
 
     def forget(self, place: Place) -> None:
         """What was read there was not right: a cache must not keep it."""
-        backend = self._backend
-        if isinstance(backend, CachedBackend):
-            backend.cache.forget(pack_key(place.pack), place.offset, place.stored)
-            backend = backend.inner
-        if isinstance(backend, Blocks):
-            backend.forget(pack_key(place.pack), place.offset)
+        if isinstance(self._backend, Through):
+            self._backend.forget(pack_key(place.pack), place.offset, place.stored)
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the files, and reads nothing ahead any more."""
+        if isinstance(self._backend, Through):
+            self._backend.close()
         with self._lock:
             while self._files:
                 with suppress(OSError):

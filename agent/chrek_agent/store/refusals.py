@@ -34,6 +34,7 @@ _CODES: Final = {
 _WORDS: Final = (
     ("169.254.", "there are no credentials: name a Secret, or give the agent's service account a role"),
     ("dns error", "its name cannot be resolved: check the URI and the cluster's DNS"),
+    ("InvalidCertificate", "its certificate is not trusted: give ?ca= with the authority's certificate"),
     ("certificate", "its certificate is not trusted: give ?ca= with the authority's certificate"),
     ("redirect without", "the bucket is in another region: give ?region="),
     ("kind: Connect", "it cannot be reached: check the URI, the network and its policies"),

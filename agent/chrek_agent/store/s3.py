@@ -27,7 +27,7 @@ from chrek_agent.store.uploading import UploadWriter
 from chrek_agent.store.where import Bucket
 
 if TYPE_CHECKING:
-    from obstore import PutMode
+    from obstore import GetResult, PutMode
     from obstore.store import BackoffConfig, ClientConfig, RetryConfig, S3Config
 
 PART: Final = 6 << 20
@@ -37,7 +37,10 @@ PARALLEL: Final = 2
 _TOKEN: Final = "chrek-put"  # noqa: S105 - the name of an attribute
 _REGION: Final = "us-east-1"
 
+_PIECE: Final = 512 << 10
+
 Result = TypeVar("Result")
+Taken = TypeVar("Taken", bytes, memoryview)
 
 
 class S3Backend:
@@ -74,22 +77,32 @@ class S3Backend:
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """One ranged request."""
-        check_key(key)
-        if length <= 0:
-            return b""
-        for attempt in range(1, self._patience.retries + 1):
-            with suppress(_CutError):
-                return self._read(key, offset, length)
-            time.sleep(self._patience.wait(attempt))
-        return self._read(key, offset, length)
+        return self._get(key, offset, length, lambda found: found.bytes().to_bytes()) or b""
 
-    def _read(self, key: str, offset: int, length: int) -> bytes:
-        """One try; what goes wrong before the content comes is repeated by the client."""
+    def read_into(self, key: str, offset: int, into: memoryview) -> int:
+        """One ranged request."""
+        return len(self._get(key, offset, len(into), lambda found: _pour(found, into)) or b"")
+
+    def _get(self, key: str, offset: int, length: int, take: Callable[["GetResult"], Taken]) -> Taken | None:
+        """What `take` makes of the content; None where the object has ended. Tries again where the content breaks off."""
+        check_key(key)
+        begun = time.monotonic()
+        for attempt in range(1, self._patience.retries + 2) if length > 0 else ():
+            try:
+                return self._try(key, offset, length, take)
+            except _CutError:
+                if attempt > self._patience.retries or time.monotonic() - begun > self._patience.total:
+                    raise
+            time.sleep(self._patience.wait(attempt))
+        return None
+
+    def _try(self, key: str, offset: int, length: int, take: Callable[["GetResult"], Taken]) -> Taken | None:
+        """What goes wrong before the content comes is repeated by the client."""
         try:
-            return self._call(lambda: _read(self._store, key, offset, length))
+            return self._call(lambda: _taken(self._store, key, offset, length, take))
         except StorageError:
             if offset >= self.size(key):
-                return b""
+                return None
             raise
 
     def size(self, key: str) -> int:
@@ -145,15 +158,26 @@ class _CutError(StorageError):
     """The content broke off."""
 
 
-def _read(store: S3Store, key: str, offset: int, length: int) -> bytes:
+def _taken(store: S3Store, key: str, offset: int, length: int, take: Callable[["GetResult"], Taken]) -> Taken:
     found = obstore.get(store, key, options={"range": (offset, offset + length)})
     try:
-        content = found.bytes().to_bytes()
+        content = take(found)
     except BaseError as error:
         raise _CutError(explain(str(error))) from error
     if len(content) != min(length, found.meta["size"] - offset):
         raise _CutError("it cut the content off, again and again")
     return content
+
+
+def _pour(found: "GetResult", into: memoryview) -> memoryview:
+    """Copies the content as it comes: memory for all of it at once would be fresh for each request, which costs more."""
+    done = 0
+    for piece in found.stream(min_chunk_size=_PIECE):
+        if done + len(piece) > len(into):
+            raise _CutError("it sent more than it was asked for")
+        into[done : done + len(piece)] = memoryview(piece)
+        done += len(piece)
+    return into[:done]
 
 
 def _list(store: S3Store, directory: str) -> list[Entry]:

@@ -7,16 +7,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from chrek_agent.errors import ArtifactError, StoreError
+from chrek_agent.errors import ArtifactError, KeyMissingError, SignatureError, StoreError
+from chrek_agent.store.ahead import Ahead
 from chrek_agent.store.artifact import Artifact, Progress
 from chrek_agent.store.backend import Backend
-from chrek_agent.store.blocks import Blocks
 from chrek_agent.store.cached import CachedBackend, PieceCache
 from chrek_agent.store.local import STAGING, DirectoryBackend, prune_directory, remove_tree
-from chrek_agent.store.model import MANIFEST, Manifest, digest_manifest, parse_manifest
+from chrek_agent.store.model import MANIFEST, Manifest, digest_manifest, dump_manifest, parse_manifest
+from chrek_agent.store.protection import Protection
 from chrek_agent.store.reading import DamagedPackError
 from chrek_agent.store.refusals import StorageError
 from chrek_agent.store.repack import BELOW, Repacked, repack
+from chrek_agent.store.signing import SIGNATURE, SIGNATURE_BYTES
 from chrek_agent.store.survey import MANIFEST_LIMIT, manifest_keys, read_survey
 from chrek_agent.store.sweep import GRACE, Swept, bury, sweep
 from chrek_agent.store.usage import Usage, measure
@@ -36,10 +38,20 @@ class Store:
         scratch: Where captures keep small files while they are under way; local, and this store's own.
         compress: Compress chunks where it pays.
         cache: What restores read is kept there; all else, such as verifying, goes to the place itself.
+        protection: Keys to seal and to sign with.
     """
 
-    def __init__(self, backend: Backend, scratch: Path, *, compress: bool = False, cache: PieceCache | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        scratch: Path,
+        *,
+        compress: bool = False,
+        cache: PieceCache | None = None,
+        protection: Protection | None = None,
+    ) -> None:
         self.backend = backend
+        self.protection = protection or Protection()
         self.cache = cache
         self.scratch = scratch
         self.compress = compress
@@ -49,14 +61,15 @@ class Store:
         """A store in a directory."""
         return cls(DirectoryBackend(base), base / STAGING, compress=compress)
 
-    def begin(self, generation: str) -> ArtifactWriter:
-        """Begins an artifact; reads what the store has, so that nothing is stored twice."""
+    def begin(self, generation: str, *, compress: bool = True) -> ArtifactWriter:
+        """Begins an artifact; reads what the store has, so that nothing is stored twice. Compresses if the store does, or not."""
         staging = self.scratch / _element(generation)
         for parent in (self.scratch.parent, self.scratch):  # `parents=True` would leave them open to all.
             parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         staging.mkdir(mode=0o700)
         try:
-            return ArtifactWriter(self.backend, generation, staging, compress=self.compress)
+            squeeze = self.compress and compress
+            return ArtifactWriter(self.backend, generation, staging, compress=squeeze, protection=self.protection)
         except BaseException:
             remove_tree(staging)
             raise
@@ -71,29 +84,34 @@ class Store:
         Raises:
             ArtifactError: There is no such artifact, its manifest is not the one that was committed, or chunks are missing.
             StoreError: The store cannot be reached.
+            KeyMissingError: It is sealed with a key that is not here.
+            SignatureError: A signature is required, and there is none that we trust.
         """
-        blocks = Blocks(self.backend)
-        backend = blocks if self.cache is None else CachedBackend(blocks, self.cache)
-        return self._open(backend, identity_hash, generation, digest)
+        ahead = Ahead(self.backend)
+        backend = ahead if self.cache is None else CachedBackend(ahead, self.cache)
+        return self._open(backend, identity_hash, generation, digest, signed=True)
 
-    def _open(self, backend: Backend, identity_hash: str, generation: str, digest: str) -> Artifact:
+    def _open(self, backend: Backend, identity_hash: str, generation: str, digest: str, *, signed: bool = False) -> Artifact:
         content = self._read(_key(identity_hash, generation))
         if digest_manifest(content) != digest:
             raise ArtifactError(f"artifact {generation} is corrupt: its manifest is not the one that was committed")
         manifest = parse_manifest(generation, content)
         if manifest.identity_hash != identity_hash:
             raise ArtifactError(f"artifact {generation} is corrupt: its manifest is not the one that was committed")
-        return Artifact(backend, manifest)
+        if signed and self.protection.signing.required:
+            self.protection.signing.enforce(f"artifact {generation}", content, self.signature(identity_hash, generation))
+        return Artifact(backend, manifest, self.protection.keys)
 
     def verify(self, identity_hash: str, generation: str, digest: str, progress: Progress | None = None) -> Manifest:
         """Reads the whole artifact back.
 
-        A pack that is found damaged gets a tombstone: the next capture will not rely on it, and stores its chunks anew.
+        Whether it is signed says `signer`. A pack that is found damaged gets a tombstone: the next capture will not rely on it, and
+        stores its chunks anew.
 
         Raises:
             ArtifactError: Something is not what was captured.
         """
-        with self._open(self.backend, identity_hash, generation, digest) as artifact:
+        with self._open(Ahead(self.backend), identity_hash, generation, digest) as artifact:
             try:
                 artifact.verify(progress)
             except DamagedPackError as error:
@@ -101,6 +119,59 @@ class Store:
                     bury(self.backend, error.pack, datetime.now(UTC))
                 raise
             return artifact.manifest
+
+    def publish(self, manifest: Manifest, *, like: str) -> None:
+        """Makes an artifact of chunks that are there already, and signs it if the generation `like` is signed by whom we trust.
+
+        Raises:
+            FileExistsError: There is one of this name.
+            SignatureError: A signature is required, and there is no key to make one with.
+        """
+        content, signing = dump_manifest(manifest), self.protection.signing
+        if signing.required and not signing.signs:
+            raise SignatureError("what changes hands has to be signed anew, and there is no key to sign with")
+        signed = signing.signs and self._is_signed(manifest.identity_hash, like)
+        self.backend.put(_key(manifest.identity_hash, manifest.generation), content, if_absent=True)
+        if signed:
+            self._put_signature(manifest.identity_hash, manifest.generation, content)
+
+    def _is_signed(self, identity_hash: str, generation: str) -> bool:
+        try:
+            return bool(self.signer(identity_hash, generation))
+        except SignatureError:
+            return False
+
+    def sign(self, identity_hash: str, generation: str, digest: str) -> str:
+        """Signs an artifact that was captured elsewhere, or before there was a key; returns the key's fingerprint.
+
+        Raises:
+            ArtifactError: There is no such artifact, or its manifest is not the one that was meant.
+            SignatureError: There is no key to sign with.
+        """
+        content = self._read(_key(identity_hash, generation))
+        if digest_manifest(content) != digest:
+            raise ArtifactError(f"artifact {generation} is corrupt: its manifest is not the one that was committed")
+        if not self.protection.signing.signs:
+            raise SignatureError("there is no key to sign with", hint="name a file with one in CHREK_SIGNING_KEY")
+        self._put_signature(identity_hash, generation, content)
+        return self.signer(identity_hash, generation)
+
+    def signer(self, identity_hash: str, generation: str) -> str:
+        """The fingerprint of the trusted key that an artifact is signed with; SignatureError if it is not, or ArtifactError."""
+        content, signature = self._read(_key(identity_hash, generation)), self.signature(identity_hash, generation)
+        return self.protection.signing.signer(f"artifact {generation}", content, signature)
+
+    def signature(self, identity_hash: str, generation: str) -> bytes:
+        """The signature beside a manifest, not checked; empty if there is none. Raises StoreError."""
+        try:
+            return self.backend.read(_key(identity_hash, generation, SIGNATURE), 0, SIGNATURE_BYTES + 1)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise StoreError(f"the signature of artifact {generation} cannot be read: {error.strerror or error}") from error
+
+    def _put_signature(self, identity_hash: str, generation: str, content: bytes) -> None:
+        self.backend.put(_key(identity_hash, generation, SIGNATURE), self.protection.signing.sign(content))
 
     def find(self, identity_hash: str, owner_uid: str) -> list[Manifest]:
         """The artifacts of one checkpoint, oldest first; damaged ones are passed over."""
@@ -139,7 +210,17 @@ class Store:
 
     def repack(self, now: datetime, grace: timedelta = GRACE, below: float = BELOW) -> Repacked:
         """Copies what is left of mostly dead packs together."""
-        return repack(self.backend, now, grace, below)
+        return repack(self.backend, now, grace, below, self.protection.keys)
+
+    def reseal(self, now: datetime, grace: timedelta = GRACE) -> Repacked:
+        """Copies what is under former keys, or lies open, into packs under the current one; a sweep deletes the others later.
+
+        Raises:
+            KeyMissingError: There is no current key.
+        """
+        if not self.protection.keys.current:
+            raise KeyMissingError("there is no key to seal with", hint="name one in CHREK_ENCRYPTION_KEYS")
+        return repack(self.backend, now, grace, 0.0, self.protection.keys, reseal=True)
 
     def _manifests(self, identity_hash: str) -> Iterator[Manifest]:
         for key in manifest_keys(self.backend, f"{_element(identity_hash)}/"):
@@ -155,8 +236,8 @@ class Store:
             raise ArtifactError(f"artifact {key.split('/')[1]} has no manifest: {error.strerror or error}") from error
 
 
-def _key(identity_hash: str, generation: str) -> str:
-    return f"{_element(identity_hash)}/{_element(generation)}/{MANIFEST}"
+def _key(identity_hash: str, generation: str, name: str = MANIFEST) -> str:
+    return f"{_element(identity_hash)}/{_element(generation)}/{name}"
 
 
 def _element(name: str) -> str:

@@ -57,15 +57,26 @@ class Survey:
 def _homes(catalog: Catalog, referenced: set[bytes]) -> dict[bytes, str]:
     """Of several packs with the same chunk one that is not about to go keeps it, and of those the one that is used most.
 
-    The choice depends on nothing but what is there: two sweeps at once agree.
+    Those under the key that a pack was sealed with last come first, or those that are not sealed if such a one was written last:
+    what is under a former key, or lay open before there was one, is to go with the artifacts of its time. The choice depends on
+    nothing but what is there: two sweeps at once agree.
     """
+    indexes, listing = catalog.indexes, catalog.listing
     used = {
         pack: sum(index.records[digest].room for digest in referenced & index.records.keys()) / max(index.size, 1)
-        for pack, index in catalog.indexes.items()
+        for pack, index in indexes.items()
     }
+    last: dict[str, float] = {}
+    for pack, index in indexes.items():
+        last[index.key] = max(last.get(index.key, 0.0), listing.indexes[pack].modified.timestamp())
+
+    def rank(pack: str) -> tuple[object, ...]:
+        key = indexes[pack].key
+        return pack in listing.tombstones, -last[key], not key, -used[pack], pack
+
     homes: dict[bytes, str] = {}
-    for pack in sorted(used, key=lambda pack: (pack in catalog.listing.tombstones, -used[pack], pack)):
-        for digest in (referenced & catalog.indexes[pack].records.keys()) - homes.keys():
+    for pack in sorted(used, key=rank):
+        for digest in (referenced & indexes[pack].records.keys()) - homes.keys():
             homes[digest] = pack
     return homes
 

@@ -26,6 +26,8 @@ class ArtifactUsage:
     shared: int
     cached: int = 0
     """Of `stored`, bytes that this node has in its cache."""
+    packs: int = 0
+    """How many hold its chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ def measure(survey: Survey, cache: PieceCache | None = None) -> Usage:
                 unique=unique,
                 shared=stored - unique,
                 cached=0 if cache is None else _cached(survey, artifact, cache),
+                packs=len({survey.homes[digest] for digest in artifact.digests & survey.homes.keys()}),
             )
         )
     listing = survey.catalog.listing

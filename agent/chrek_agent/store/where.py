@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from chrek_agent.store.backend import Backend
 from chrek_agent.store.cached import PieceCache
 from chrek_agent.store.local import STAGING, DirectoryBackend
+from chrek_agent.store.protection import from_environment
 from chrek_agent.store.store import Store
 from kubectl_chrek.api.errors import UsageError
 
@@ -97,18 +98,21 @@ def connect(location: str) -> Backend:
 
 
 def open_store(location: str, scratch: Path, cache: PieceCache | None = None) -> Store:
-    """The store at a location.
+    """The store at a location, with the keys that the environment names.
 
     Args:
         location: See above.
-        scratch: A directory of this store's own on this machine, for captures under way; one in a directory has it inside.
+        scratch: A directory of this store's own on this machine, for captures under way. A store in a directory has it inside,
+            unless that is sealed: what lies there is not.
         cache: Where this node keeps what its restores have read; None: nowhere.
 
     Raises:
-        UsageError: The location means nothing.
+        UsageError: The location means nothing, or a key is none.
     """
-    place = parse_place(location)
-    return Store(connect(location), place / STAGING if isinstance(place, Path) else scratch, cache=cache)
+    place, protection = parse_place(location), from_environment()
+    if isinstance(place, Path) and not protection.keys.current:
+        scratch = place / STAGING
+    return Store(connect(location), scratch, cache=cache, protection=protection)
 
 
 def kind(location: str) -> str:

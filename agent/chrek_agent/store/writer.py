@@ -18,6 +18,8 @@ from chrek_agent.store.chunking import CHUNK, PAGE
 from chrek_agent.store.codec import as_stored
 from chrek_agent.store.deposit import Deposit
 from chrek_agent.store.model import MANIFEST, Blob, Fields, Manifest, Run, Sizes, digest_manifest, dump_manifest, is_plain
+from chrek_agent.store.protection import Protection
+from chrek_agent.store.signing import SIGNATURE
 
 WORKERS: Final = min(8, os.cpu_count() or 1)
 
@@ -98,15 +100,19 @@ class ArtifactWriter:
         generation: Its name.
         staging: An empty directory of its own; removed at the end.
         compress: Compress chunks where it pays.
+        protection: Keys to seal and to sign with.
     """
 
-    def __init__(self, backend: Backend, generation: str, staging: Path, *, compress: bool = False) -> None:
+    def __init__(
+        self, backend: Backend, generation: str, staging: Path, *, compress: bool = False, protection: Protection | None = None
+    ) -> None:
         self.staging = staging
         self.seen_bytes = 0
         self._backend = backend
         self._generation = generation
         self._compress = compress
-        self._deposit = Deposit(backend)
+        self._protection = protection or Protection()
+        self._deposit = Deposit(backend, self._protection.keys)
         self._runs: list[tuple[str, int, int, _Chunks, RunWriter]] = []
         self._files: dict[str, _Chunks] = {}
         self._buffers = BufferPool()
@@ -115,7 +121,8 @@ class ArtifactWriter:
         self._pending: set[Future[None]] = set()
         self._failure: BaseException | None = None
         self._done = self._abandoned = False
-        self._manifest_key: str | None = None
+        self._joined: list[ArtifactWriter] = []
+        self._home: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -183,6 +190,10 @@ class ArtifactWriter:
             self._pending.add(future)
         future.add_done_callback(self._finished)
 
+    def join(self, other: "ArtifactWriter") -> None:
+        """Has this commit commit another's runs too, all written; until then the other one is the caller's to abandon."""
+        self._joined.append(other)
+
     def commit(self, fields: Fields) -> tuple[Manifest, str]:
         """Makes it an artifact, durably; returns the manifest and the digest of its bytes for the checkpoint's status.
 
@@ -194,22 +205,23 @@ class ArtifactWriter:
         self._wait()
         self._raise_failure()
         files = {path: Blob(size=chunks.size, chunks=chunks.finish()) for path, chunks in self._files.items()}
-        memory = [self._finish_run(*run) for run in self._runs]
-        self._deposit.secure(self._pool)
+        memory = [self._finish_run(*run) for writer in (self, *self._joined) for run in writer._runs]
+        deposits = [writer._deposit for writer in (self, *self._joined)]
+        self._secure(deposits)
         logical = sum(item.size for item in files.values()) + sum(run.length for run in memory)
         manifest = Manifest(
             **dict(fields),
             generation=self._generation,
             files=files,
             memory=memory,
-            packs=sorted(self._deposit.relied),
-            sizes=Sizes(logical=logical, stored=self._deposit.size),
+            packs=sorted(set().union(*(deposit.relied for deposit in deposits))),
+            sizes=Sizes(logical=logical, stored=sum(deposit.size for deposit in deposits)),
         )
         content = dump_manifest(manifest)
         try:
-            self._publish(f"{manifest.identity_hash}/{self._generation}/{MANIFEST}", content)
+            self._publish(f"{manifest.identity_hash}/{self._generation}/", content)
             # A sweep may have found one of the packs dead just before the manifest could be seen.
-            self._deposit.secure(self._pool)
+            self._secure(deposits)
             with self._lock:
                 self._done = not self._abandoned
         finally:
@@ -218,7 +230,14 @@ class ArtifactWriter:
         if not self._done:
             raise ArtifactError(f"artifact {self._generation} was abandoned before it was committed")
         self._close()
+        for writer in self._joined:
+            writer._done = True
+            writer._close()
         return manifest, digest_manifest(content)
+
+    def _secure(self, deposits: list[Deposit]) -> None:
+        for deposit in deposits:
+            deposit.secure(self._pool)
 
     def abandon(self) -> None:
         """Leaves no artifact. Does nothing after a commit, or a second time; a commit under way in another thread fails."""
@@ -231,18 +250,23 @@ class ArtifactWriter:
         self._deposit.abandon()
         self._close()
 
-    def _publish(self, key: str, content: bytes) -> None:
-        self._manifest_key = key  # Set first: a write that fails may have been done all the same.
+    def _publish(self, home: str, content: bytes) -> None:
+        """The signature comes after the manifest, so that none is left alone by a capture that dies."""
+        self._home = home  # Set first: a write that fails may have been done all the same.
         try:
-            self._backend.put(key, content, if_absent=True)
+            self._backend.put(f"{home}{MANIFEST}", content, if_absent=True)
         except FileExistsError:
-            self._manifest_key = None
+            self._home = None
             raise
+        if self._protection.signing.signs:
+            self._backend.put(f"{home}{SIGNATURE}", self._protection.signing.sign(content))
 
     def _unpublish(self) -> None:
-        if self._manifest_key is not None:
+        if self._home is None:
+            return
+        for name in (MANIFEST, SIGNATURE) if self._protection.signing.signs else (MANIFEST,):
             with suppress(OSError):
-                self._backend.delete(self._manifest_key)
+                self._backend.delete(f"{self._home}{name}")
 
     def _close(self) -> None:
         self._pool.shutdown()

@@ -2,6 +2,9 @@
 
 The agent verifies it, writes its manifest anew with the checkpoint as its owner (no chunk moves), and publishes that as if it had
 captured it. A store that does not have the artifact is another agent's.
+
+Whose artifact it is says its manifest: the checkpoint's namespace must own it, as it does what was imported for it, or the
+checkpoint that owns it must be shared with that namespace.
 """
 
 import asyncio
@@ -15,16 +18,17 @@ from typing import Any, Final
 
 from chrek_agent.capture import Captured
 from chrek_agent.container.inventory import FILE, Inventory, parse_inventory
-from chrek_agent.errors import AgentError, ArtifactError
+from chrek_agent.errors import AgentError, ArtifactError, SignatureError
 from chrek_agent.store.artifact import Artifact
-from chrek_agent.store.model import MANIFEST, Manifest, Owner, digest_manifest, dump_manifest
+from chrek_agent.store.model import Manifest, Owner, digest_manifest, dump_manifest
+from chrek_agent.store.ownership import is_offer, restate
 from chrek_agent.store.store import Store, new_generation
 from chrek_agent.tasks.report import Reporter
 from chrek_agent.telemetry.times import timestamp
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import CapturedProcess, Checkpoint, read_checkpoint
 from kubectl_chrek.api.compatibility import Compatibility
-from kubectl_chrek.api.errors import ChrekError
+from kubectl_chrek.api.errors import ChrekError, NotFoundError
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS
 
@@ -65,6 +69,12 @@ def is_asked(body: Mapping[str, Any], now: datetime) -> bool:
     return at is None or now - at > timedelta(seconds=SILENT_SECONDS)
 
 
+def is_shared(body: Mapping[str, Any], namespace: str) -> bool:
+    """A checkpoint lets those of another namespace adopt its artifact."""
+    listed = (body["metadata"].get("annotations") or {}).get(names.ANNOTATION_SHARE, "")
+    return bool({namespace, "*"} & {word.strip() for word in listed.split(",")})
+
+
 class Adopter:
     """Adopts artifacts for one node's agent."""
 
@@ -81,28 +91,49 @@ class Adopter:
             return
         try:
             manifest = await asyncio.to_thread(self._look, checkpoint.hash, wanted)
-            await self._progress(checkpoint, 0, manifest.size, first=True)
+            await self._begin(checkpoint, manifest.size)
+        except SignatureError as error:  # No other agent thinks otherwise.
+            await self._reporter.failure(metadata, str(error))
+            return
         except (ChrekError, OSError) as error:
             LOG.debug("the artifact of %s/%s is left to another agent: %s", metadata.namespace, metadata.name, error)
             return
         begun = datetime.now(UTC)
         try:
+            await self._check_allowed(metadata.namespace, wanted, manifest.owner)
             captured = await self._adopt(checkpoint, wanted, manifest)
-            await self._reporter.artifact(metadata.namespace, metadata.name, captured, manifest.created_at)
+            await self._reporter.artifact(metadata, captured, manifest.created_at)
         except (AgentError, OSError) as error:
             LOG.warning("artifact %s was not adopted by %s/%s: %s", wanted.generation, metadata.namespace, metadata.name, error)
-            await self._reporter.failure(metadata.namespace, metadata.name, str(error))
+            await self._reporter.failure(metadata, str(error))
             return
         seconds = (datetime.now(UTC) - begun).total_seconds()
         LOG.info("checkpoint %s/%s adopted artifact %s in %.1f s", metadata.namespace, metadata.name, wanted.generation, seconds)
-        if wanted.move:
+        if wanted.move and is_offer(manifest.owner):
             await asyncio.to_thread(self._store.delete, checkpoint.hash, {wanted.generation})
-        patch = {"metadata": {"annotations": {names.ANNOTATION_ADOPT: None}}}
+        patch = {"metadata": {"uid": metadata.uid, "annotations": {names.ANNOTATION_ADOPT: None}}}
         await self._cluster.patch(CHECKPOINTS, metadata.name, patch, metadata.namespace)
 
     def _look(self, identity_hash: str, wanted: Wanted) -> Manifest:
         with self._store.open(identity_hash, wanted.generation, wanted.digest) as artifact:
             return artifact.manifest
+
+    async def _check_allowed(self, namespace: str, wanted: Wanted, owner: Owner) -> None:
+        """Raises AgentError: the artifact is another namespace's, which does not share it with this one."""
+        if owner.namespace == namespace or (not is_offer(owner) and await self._shares(owner, namespace)):
+            return
+        told = f"unless its checkpoint has annotation {names.ANNOTATION_SHARE}: {namespace}"
+        raise AgentError(f"artifact {wanted.generation} belongs to another namespace, and is not for {namespace} {told}")
+
+    async def _shares(self, owner: Owner, namespace: str) -> bool:
+        """The artifact's checkpoint is there, and is shared with a namespace. Raises AgentError: nobody can say."""
+        try:
+            body = await self._cluster.get(CHECKPOINTS, owner.name, owner.namespace)
+        except NotFoundError:
+            return False
+        except ChrekError as error:
+            raise AgentError(f"whether the artifact is shared with {namespace} cannot be looked up: {error}") from error
+        return body["metadata"]["uid"] == owner.uid and is_shared(body, namespace)
 
     async def _adopt(self, checkpoint: Checkpoint, wanted: Wanted, manifest: Manifest) -> Captured:
         done = 0, manifest.size
@@ -114,8 +145,7 @@ class Adopter:
         async def tell() -> None:
             while True:
                 await asyncio.sleep(PROGRESS_SECONDS)
-                with suppress(ChrekError):
-                    await self._progress(checkpoint, *done)
+                await self._reporter.progress(checkpoint.metadata, _progress(*done))
 
         ticker = asyncio.create_task(tell())
         try:
@@ -141,11 +171,8 @@ class Adopter:
         before = [found for found in self._store.find(checkpoint.hash, metadata.uid) if found.memory == manifest.memory]
         owned = next((found for found in before if found.files == manifest.files), None)
         if owned is None:
-            generation = new_generation(datetime.now(UTC))
             owner = Owner(namespace=metadata.namespace, name=metadata.name, uid=metadata.uid)
-            owned = manifest.model_copy(update={"generation": generation, "owner": owner})
-            key = f"{checkpoint.hash}/{generation}/{MANIFEST}"
-            self._store.backend.put(key, dump_manifest(owned), if_absent=True)
+            owned, _ = restate(self._store, manifest, new_generation(datetime.now(UTC)), owner)
         digest = digest_manifest(dump_manifest(owned))
         try:
             self._store.open(checkpoint.hash, owned.generation, digest).close()
@@ -154,13 +181,15 @@ class Adopter:
             raise
         return owned, digest
 
-    async def _progress(self, checkpoint: Checkpoint, done: int, total: int, *, first: bool = False) -> None:
-        progress = {"step": STEP, "bytesDone": done, "bytesTotal": total, "updatedAt": timestamp(datetime.now(UTC))}
-        patch: dict[str, Any] = {"status": {"progress": progress}}
-        if first:  # Of several agents one is first.
-            patch["metadata"] = {"resourceVersion": checkpoint.metadata.resource_version}
+    async def _begin(self, checkpoint: Checkpoint, total: int) -> None:
+        """Of several agents one is first. Raises ChrekError: another one was."""
         metadata = checkpoint.metadata
+        patch = {"metadata": {"resourceVersion": metadata.resource_version}, "status": {"progress": _progress(0, total)}}
         await self._cluster.patch(CHECKPOINTS, metadata.name, patch, metadata.namespace, subresource="status")
+
+
+def _progress(done: int, total: int) -> dict[str, Any]:
+    return {"step": STEP, "bytesDone": done, "bytesTotal": total, "updatedAt": timestamp(datetime.now(UTC))}
 
 
 def _content(artifact: Artifact, path: str) -> bytes:

@@ -50,7 +50,8 @@ async def delete_artifact(cluster: Cluster, store: Store, body: Mapping[str, Any
     LOG.info("checkpoint %s/%s: deleted %d artifact(s)", metadata.namespace, metadata.name, count)
     index = metadata.finalizers.index(names.FINALIZER)
     path = f"/metadata/finalizers/{index}"
-    patch = [{"op": "test", "path": path, "value": names.FINALIZER}, {"op": "remove", "path": path}]
+    same = {"/metadata/uid": metadata.uid, path: names.FINALIZER}
+    patch = [*({"op": "test", "path": where, "value": value} for where, value in same.items()), {"op": "remove", "path": path}]
     try:
         await cluster.patch(CHECKPOINTS, metadata.name, patch, metadata.namespace, type="json")
     except (NotFoundError, ConflictError, UsageError):

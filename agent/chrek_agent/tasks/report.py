@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,7 +10,7 @@ from chrek_agent.capture import Captured
 from chrek_agent.container.inventory import summarise
 from chrek_agent.telemetry.times import timestamp
 from kubectl_chrek.api import names
-from kubectl_chrek.api.checkpoint import read_checkpoint
+from kubectl_chrek.api.checkpoint import Metadata
 from kubectl_chrek.api.errors import ChrekError, ConflictError, NotFoundError
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS, PODS, Resource
@@ -19,6 +18,10 @@ from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS, PODS, Resource
 LOG: Final = logging.getLogger(__name__)
 MESSAGE_LIMIT: Final = 1000
 PROCESSES_LIMIT: Final = 64
+ATTEMPTS: Final = 5
+"""How often a status is read again that others have changed."""
+
+Change = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def artifact_status(captured: Captured, node: str, now: datetime) -> dict[str, Any]:
@@ -64,59 +67,53 @@ def death_status(status: Mapping[str, Any], pod: str, node: str, reason: str, se
 
 
 class Reporter:
-    """Sends reports for one node. A report that fails is logged: nothing waits for it but `artifact`."""
+    """Sends reports for one node. A report that fails is logged: nothing waits for it but `artifact`.
+
+    Each is written to the version that was read for it, of that very checkpoint: a server takes a status for whatever has the
+    name by now, whichever UID the patch gives.
+    """
 
     def __init__(self, cluster: Cluster, node: str) -> None:
         self._cluster = cluster
         self._node = node
 
-    async def artifact(self, namespace: str, name: str, captured: Captured, at: datetime | None = None) -> None:
+    async def artifact(self, of: Metadata, captured: Captured, at: datetime | None = None) -> None:
         """Publishes a verified artifact, captured now or `at` a time. Raises what the API server says: it is of no use then."""
-        await self._status(namespace, name, artifact_status(captured, self._node, at or datetime.now(UTC)))
+        status = artifact_status(captured, self._node, at or datetime.now(UTC))
+        await self._change(of.namespace, of.name, lambda _: status, of.uid)
 
-    async def failure(self, namespace: str, name: str, reason: str) -> None:
+    async def failure(self, of: Metadata, reason: str) -> None:
         """Says why a capture failed."""
-        await self._try_status(namespace, name, {"failure": reason[:MESSAGE_LIMIT], "progress": None})
+        await self._set(of, {"failure": reason[:MESSAGE_LIMIT], "progress": None})
+
+    async def progress(self, of: Metadata, progress: Mapping[str, Any]) -> None:
+        """Says how far a capture is."""
+        await self._set(of, {"progress": progress})
+
+    async def verification(self, of: Metadata, verification: Mapping[str, Any]) -> None:
+        """Says how far a verification is, or what it found."""
+        await self._set(of, {"verification": verification})
 
     async def lost(self, namespace: str, name: str, generation: str, reason: str) -> None:
         """Withdraws an artifact that is missing or corrupt, unless another one has been published since."""
-        with suppress(ChrekError):
-            checkpoint = read_checkpoint(await self._cluster.get(CHECKPOINTS, name, namespace))
-            if checkpoint.status.artifact is not None and checkpoint.status.artifact.generation == generation:
-                await self._try_status(namespace, name, {"artifact": None, "failure": reason[:MESSAGE_LIMIT]})
 
-    async def progress(self, namespace: str, name: str, progress: Mapping[str, Any]) -> None:
-        """Says how far a capture is."""
-        await self._try_status(namespace, name, {"progress": progress})
+        def withdraw(status: Mapping[str, Any]) -> dict[str, Any]:
+            same = (status.get("artifact") or {}).get("generation") == generation
+            return {"artifact": None, "failure": reason[:MESSAGE_LIMIT]} if same else {}
+
+        await self._try(namespace, name, withdraw)
 
     async def outcome(self, namespace: str, name: str, pod: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
         """Counts a restore or a cold start in the checkpoint and notes it on the pod."""
         await self._annotate(pod, {"checkpoint": name, **outcome})
         own = pod["metadata"]["name"]
-        await self._count(namespace, name, lambda status: outcome_status(status, outcome, own, self._node, datetime.now(UTC)))
+        await self._try(namespace, name, lambda status: outcome_status(status, outcome, own, self._node, datetime.now(UTC)))
 
     async def death(self, namespace: str, name: str, pod: Mapping[str, Any], reason: str, seconds: float) -> None:
         """Takes back a restore whose worker has ended in its first seconds."""
         own = pod["metadata"]["name"]
         await self._annotate(pod, {"checkpoint": name, "result": "failed", "reason": reason, "seconds": seconds})
-        await self._count(namespace, name, lambda status: death_status(status, own, self._node, reason, seconds, datetime.now(UTC)))
-
-    async def _count(self, namespace: str, name: str, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
-        """Changes counters: what others have written meanwhile is read again."""
-        for _ in range(5):
-            with suppress(ConflictError):
-                try:
-                    body = await self._cluster.get(CHECKPOINTS, name, namespace)
-                    version = body["metadata"]["resourceVersion"]
-                    guarded = {"metadata": {"resourceVersion": version}, "status": change(body.get("status") or {})}
-                    await self._cluster.patch(CHECKPOINTS, name, guarded, namespace, subresource="status")
-                except ConflictError:
-                    raise
-                except NotFoundError:
-                    pass
-                except ChrekError as error:
-                    LOG.warning("checkpoint %s/%s was not told of a pod's start: %s", namespace, name, error)
-                return
+        await self._try(namespace, name, lambda status: death_status(status, own, self._node, reason, seconds, datetime.now(UTC)))
 
     async def event(self, resource: Resource, body: Mapping[str, Any], reason: str, message: str, *, warning: bool = False) -> None:
         """Records an event about an object."""
@@ -154,11 +151,42 @@ class Reporter:
         except ChrekError as error:
             LOG.warning("pod %s could not be annotated: %s", metadata["name"], error)
 
-    async def _try_status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
+    async def _set(self, of: Metadata, fields: dict[str, Any]) -> None:
+        await self._try(of.namespace, of.name, lambda _: fields, of.uid)
+
+    async def _try(self, namespace: str, name: str, change: Change, uid: str = "") -> None:
         try:
-            await self._status(namespace, name, status)
+            await self._change(namespace, name, change, uid)
+        except NotFoundError:
+            LOG.debug("checkpoint %s/%s is gone", namespace, name)
         except ChrekError as error:
             LOG.warning("status of checkpoint %s/%s could not be written: %s", namespace, name, error)
 
-    async def _status(self, namespace: str, name: str, status: Mapping[str, Any]) -> None:
-        await self._cluster.patch(CHECKPOINTS, name, {"status": status}, namespace, subresource="status")
+    async def _change(self, namespace: str, name: str, change: Change, uid: str = "") -> None:
+        """Writes what `change` makes of a status, nothing if that is nothing; what others have written meanwhile is read again.
+
+        Args:
+            namespace: Of the checkpoint.
+            name: Of the checkpoint.
+            change: From the status to the fields that are to change.
+            uid: The very checkpoint; empty: whichever has the name.
+
+        Raises:
+            NotFoundError: It is gone.
+            ChrekError: The API server refused, or others write all the time.
+        """
+        for attempt in range(1, ATTEMPTS + 1):
+            body = await self._cluster.get(CHECKPOINTS, name, namespace)
+            if uid and body["metadata"]["uid"] != uid:
+                raise NotFoundError(f"another checkpoint has the name {name} by now")
+            fields = change(body.get("status") or {})
+            if not fields:
+                return
+            guarded = {"metadata": {"resourceVersion": body["metadata"]["resourceVersion"]}, "status": fields}
+            try:
+                await self._cluster.patch(CHECKPOINTS, name, guarded, namespace, subresource="status")
+            except ConflictError:
+                if attempt == ATTEMPTS:
+                    raise
+                continue
+            return

@@ -8,9 +8,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from chrek_agent.apart.preparing import prepared
 from chrek_agent.capture import Capture, Captured, Report, seconds_since_start
 from chrek_agent.config import AgentConfig
-from chrek_agent.container import acceptance, control
+from chrek_agent.container import control
 from chrek_agent.container.discovery import Container, find_container
 from chrek_agent.container.thaw import thaw
 from chrek_agent.errors import AgentError
@@ -25,7 +26,7 @@ from chrek_agent.telemetry.logs import FIELDS, prune
 from chrek_agent.telemetry.operations import Operation
 from chrek_agent.telemetry.times import timestamp
 from kubectl_chrek.api import names
-from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
+from kubectl_chrek.api.checkpoint import Checkpoint, Metadata, read_checkpoint
 from kubectl_chrek.api.errors import ChrekError, NotFoundError
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS, PODS
@@ -92,7 +93,7 @@ class Sources:
     ) -> None:
         metadata = checkpoint.metadata
         await self._reporter.event(PODS, pod, names.Reason.CAPTURE_STARTED, f"capturing as checkpoint {metadata.name}")
-        progress = _Progress(self._reporter, metadata.namespace, metadata.name, operation)
+        progress = _Progress(self._reporter, metadata, operation)
         sender = asyncio.create_task(progress.send())
         with record(self._config.journal, "capture", container) as entry:
             try:
@@ -116,14 +117,16 @@ class Sources:
     ) -> Captured:
         """Captures the worker once it has been made small and still, with what it must answer after a restore."""
         report("quiesce", 0, 0)
-        accepted = await acceptance.prepare(container, pod, checkpoint.identity.framework)
-        return await self._capture.run(pod, checkpoint, container, entry, report, cold_start=cold_start, accepted=accepted)
+        async with prepared(container, pod, checkpoint.identity.framework, self._store, entry) as (accepted, apart):
+            return await self._capture.run(
+                pod, checkpoint, container, entry, report, cold_start=cold_start, accepted=accepted, apart=apart
+            )
 
     async def _publish(self, checkpoint: Checkpoint, captured: Captured) -> None:
         """Makes the artifact known and waits for Ready; one that cannot be published, or that another replaces, is deleted."""
         metadata, generation = checkpoint.metadata, captured.manifest.generation
         try:
-            await self._reporter.artifact(metadata.namespace, metadata.name, captured)
+            await self._reporter.artifact(metadata, captured)
         except ChrekError:
             await asyncio.to_thread(self._store.delete, checkpoint.hash, {generation})
             raise
@@ -155,7 +158,7 @@ class Sources:
 
     async def _failed(self, pod: Mapping[str, Any], checkpoint: Checkpoint, container: Container, reason: str) -> None:
         metadata = checkpoint.metadata
-        await self._reporter.failure(metadata.namespace, metadata.name, reason)
+        await self._reporter.failure(metadata, reason)
         await self._reporter.event(PODS, pod, names.Reason.CAPTURE_FAILED, reason, warning=True)
         self._done(checkpoint, container, "", reason)
         thaw(container.init)
@@ -179,10 +182,10 @@ class Sources:
 class _Progress:
     """Holds the newest progress; sends it once a second, and only when it has changed."""
 
-    def __init__(self, reporter: Reporter, namespace: str, name: str, operation: Operation) -> None:
+    def __init__(self, reporter: Reporter, of: Metadata, operation: Operation) -> None:
         self._reporter = reporter
         self._operation = operation
-        self._where = (namespace, name)
+        self._of = of
         self._now: dict[str, Any] = {}
         self._begin = time.monotonic()
 
@@ -198,5 +201,5 @@ class _Progress:
         while True:
             if self._now and self._now != sent:
                 sent = self._now
-                await self._reporter.progress(*self._where, sent | {"updatedAt": timestamp(datetime.now(UTC))})
+                await self._reporter.progress(self._of, sent | {"updatedAt": timestamp(datetime.now(UTC))})
             await asyncio.sleep(1)

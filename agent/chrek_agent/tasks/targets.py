@@ -136,6 +136,7 @@ class Targets:
     async def _restored(self, pod: Mapping[str, Any], name: str, artifact: Artifact, restored: Restored) -> None:
         metadata, phases = pod["metadata"], restored.phases
         self._instruments.metrics.operation("restore", restored.seconds, artifact.bytes, phases, restored.moved)
+        self._instruments.ceilings.phases(phases, restored.moved)
         fields = {"operation": "restore", "result": "restored", "seconds": restored.seconds, "phases": phases}
         fields |= {"checkpoint": name, "bytes": artifact.bytes}
         text = "pod %s/%s restored from %s in %.2f s"

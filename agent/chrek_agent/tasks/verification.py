@@ -1,19 +1,25 @@
-"""Artifacts that an agent is asked to read back, by annotation: one agent answers, in `status.verification`."""
+"""Artifacts that an agent is asked to read back, by annotation: one agent answers, in `status.verification`.
+
+If it is to mend what it finds damaged, nodes whose caches may hold it are asked one after the other.
+"""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
-from chrek_agent.errors import ArtifactError, StoreError
+from chrek_agent.errors import ArtifactError, SignatureError, StoreError
+from chrek_agent.node.ceilings import Ceilings
+from chrek_agent.tasks.mending import Key, Mended
 from chrek_agent.tasks.report import Reporter
 from chrek_agent.telemetry.metrics import Metrics
 from chrek_agent.telemetry.times import timestamp
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, read_checkpoint
-from kubectl_chrek.api.errors import ChrekError
+from kubectl_chrek.api.errors import ChrekError, UsageError
+from kubectl_chrek.api.repairing import DAMAGED, Wish, read_wish
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS
 
@@ -35,30 +41,54 @@ class Verifies(Protocol):
     ) -> object:
         """Reads the whole artifact back. Raises ArtifactError, or OSError when it cannot be read."""
 
+    def signer(self, identity_hash: str, generation: str) -> str:
+        """The fingerprint of the trusted key that it is signed with. Raises SignatureError if there is none."""
+        ...
 
-def is_asked(body: Mapping[str, Any], now: datetime) -> bool:
-    """Somebody has asked for a verification that no agent has answered or is at."""
+
+Mender = Callable[[Key, Sequence[str], Callable[[int, int], None]], Mended]
+"""Mends an artifact from these other stores, or from all; as `mending.mend`, and UsageError for one that is none of ours."""
+
+
+def is_asked(body: Mapping[str, Any], now: datetime, node: str = "") -> bool:
+    """Somebody has asked for a verification that no agent has answered or is at, and it is this node's turn."""
     nonce = (body["metadata"].get("annotations") or {}).get(names.ANNOTATION_VERIFY, "")
     if not nonce or body["metadata"].get("deletionTimestamp"):
         return False
     checkpoint = read_checkpoint(body)
     if not checkpoint.ready:
         return False
-    found = checkpoint.status.verification
+    found, wish = checkpoint.status.verification, read_wish(body["metadata"], nonce)
+    turns = wish.nodes if wish else ()
     if found is None or found.nonce != nonce:
-        return True
-    return found.result == RUNNING and (found.at is None or now - found.at > timedelta(seconds=SILENT_SECONDS))
+        return not turns or node == turns[0]
+    if found.result == DAMAGED:
+        return wish is not None and wish.follower(found.node) == node
+    silent = found.result == RUNNING and (found.at is None or now - found.at > timedelta(seconds=SILENT_SECONDS))
+    return silent and (not turns or node in turns)
 
 
 class Verifier:
     """Verifies artifacts for one node's agent."""
 
-    def __init__(self, cluster: Cluster, store: Verifies, reporter: Reporter, metrics: Metrics, node: str) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        store: Verifies,
+        reporter: Reporter,
+        metrics: Metrics,
+        node: str,
+        *,
+        mender: Mender | None = None,
+        ceilings: Ceilings | None = None,
+    ) -> None:
         self._cluster = cluster
         self._store = store
         self._reporter = reporter
         self._metrics = metrics
         self._node = node
+        self._mender = mender
+        self._ceilings = ceilings or Ceilings()
 
     async def handle(self, body: Mapping[str, Any]) -> None:
         """Answers, unless another agent is first. A corrupt artifact is withdrawn."""
@@ -66,27 +96,34 @@ class Verifier:
         metadata, artifact = checkpoint.metadata, checkpoint.status.artifact
         if artifact is None:
             return
-        answer = _Answer(metadata.annotations[names.ANNOTATION_VERIFY], self._node)
+        nonce = metadata.annotations[names.ANNOTATION_VERIFY]
+        answer, wish = _Answer(nonce, self._node), read_wish(body["metadata"], nonce)
         first = {"metadata": {"resourceVersion": metadata.resource_version}, "status": {"verification": answer.now(RUNNING)}}
         try:
             await self._cluster.patch(CHECKPOINTS, metadata.name, first, metadata.namespace, subresource="status")
         except ChrekError as error:
             LOG.debug("verification of %s/%s is left to another agent: %s", metadata.namespace, metadata.name, error)
             return
-        result, message = await self._verify(checkpoint, artifact, answer)
+        result, message = await self._verify(checkpoint, artifact, answer, wish)
         self._metrics.verified(result)
         LOG.info("artifact of checkpoint %s/%s: %s %s", metadata.namespace, metadata.name, result, message)
-        await self._send(checkpoint, answer.now(result, message))
+        await self._reporter.verification(metadata, answer.now(result, message))
         if result == CORRUPT:
             await self._reporter.lost(metadata.namespace, metadata.name, artifact.generation, message)
 
-    async def _verify(self, checkpoint: Checkpoint, artifact: Artifact, answer: "_Answer") -> tuple[str, str]:
+    async def _verify(self, checkpoint: Checkpoint, artifact: Artifact, answer: "_Answer", wish: Wish | None) -> tuple[str, str]:
         ticker = asyncio.create_task(self._progress(checkpoint, answer))
+        key = checkpoint.hash, artifact.generation, artifact.digest
         try:
-            await asyncio.to_thread(self._store.verify, checkpoint.hash, artifact.generation, artifact.digest, answer.progress)
+            if wish is None or self._mender is None:
+                await asyncio.to_thread(self._store.verify, *key, answer.progress)
+                self._ceilings.read(*answer.read)
+            else:
+                answer.mended = await asyncio.to_thread(self._mender, key, wish.sources, answer.progress)
+            answer.signed_by, answer.unsigned = await asyncio.to_thread(self._signature, *key[:2])
         except ArtifactError as error:
-            return CORRUPT, str(error)
-        except StoreError as error:
+            return DAMAGED if wish and wish.follower(self._node) else CORRUPT, str(error)
+        except (StoreError, UsageError) as error:
             return FAILED, str(error)
         except OSError as error:
             return FAILED, f"the store cannot be read: {error.strerror or error}"
@@ -95,17 +132,17 @@ class Verifier:
             await asyncio.gather(ticker, return_exceptions=True)
         return OK, ""
 
+    def _signature(self, identity_hash: str, generation: str) -> tuple[str, str]:
+        """Who has signed it, of those whom we trust, or why that is nobody. Raises StoreError."""
+        try:
+            return self._store.signer(identity_hash, generation), ""
+        except SignatureError as error:
+            return "", str(error)
+
     async def _progress(self, checkpoint: Checkpoint, answer: "_Answer") -> None:
         while True:
             await asyncio.sleep(PROGRESS_SECONDS)
-            await self._send(checkpoint, answer.now(RUNNING))
-
-    async def _send(self, checkpoint: Checkpoint, verification: Mapping[str, Any]) -> None:
-        metadata, patch = checkpoint.metadata, {"status": {"verification": verification}}
-        try:
-            await self._cluster.patch(CHECKPOINTS, metadata.name, patch, metadata.namespace, subresource="status")
-        except ChrekError as error:
-            LOG.warning("verification of %s/%s could not be reported: %s", metadata.namespace, metadata.name, error)
+            await self._reporter.verification(checkpoint.metadata, answer.now(RUNNING))
 
 
 class _Answer:
@@ -116,6 +153,13 @@ class _Answer:
         self._node = node
         self._begin = time.monotonic()
         self._read = (0, 0)
+        self.mended = Mended()
+        self.signed_by = self.unsigned = ""
+
+    @property
+    def read(self) -> tuple[int, float]:
+        """Bytes, and the seconds that took."""
+        return self._read[0], time.monotonic() - self._begin
 
     def progress(self, done: int, total: int) -> None:
         """Called from any thread."""
@@ -130,6 +174,10 @@ class _Answer:
             "message": message,
             "bytes": self._read[0],
             "bytesTotal": self._read[1],
+            "repairedChunks": self.mended.chunks,
+            "repairedBytes": self.mended.bytes,
+            "signedBy": self.signed_by,
+            "unsigned": self.unsigned,
             "seconds": round(time.monotonic() - self._begin, 3),
             "at": timestamp(datetime.now(UTC)),
         }

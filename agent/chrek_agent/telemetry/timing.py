@@ -22,6 +22,7 @@ class Phases:
         self._begin = time.monotonic()
         self._seconds: dict[str, float] = {}
         self._bytes: dict[str, int] = {}
+        self._beside = 0.0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -37,6 +38,11 @@ class Phases:
                 yield
         finally:
             self._seconds[name] = self._seconds.get(name, 0.0) + time.monotonic() - begin
+
+    def took(self, name: str, seconds: float) -> None:
+        """Notes a phase that has been before the first moment, or beside the others."""
+        self._seconds[name] = seconds
+        self._beside += seconds
 
     def moved(self, name: str, count: int) -> None:
         """Notes that the phase has moved so many bytes more."""
@@ -55,7 +61,7 @@ class Phases:
     def summary(self) -> dict[str, float]:
         """Seconds by phase, rounded to a millisecond."""
         total = self.total
-        accounted = sum(self._seconds.values())
+        accounted = sum(self._seconds.values()) - self._beside
         return {name: round(value, 3) for name, value in (self._seconds | {"unaccounted": max(0.0, total - accounted)}).items()}
 
 

@@ -128,9 +128,12 @@ class Engine:
 
     def _precondition(self, call: Call, new: Body, old: Body, conditional: bool) -> None:
         uid, is_uid = new["metadata"].get("uid"), old["metadata"]["uid"]
-        if uid and uid != is_uid:
+        if uid and uid != is_uid and conditional:
             why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {is_uid}"
             raise conflict(call.kind, call.name, why)
+        # A patch is no precondition, and of a custom object's status nothing else of it counts.
+        if uid and uid != is_uid and not (call.kind.custom and call.subresource == "status"):
+            raise rejected(call.kind, call.name, [invalid("metadata.uid", uid, "field is immutable")])
         wanted, found = new["metadata"].get("resourceVersion") or "0", old["metadata"]["resourceVersion"]
         if wanted == "0" and conditional and (call.kind.custom or call.kind.resource in _CONDITIONAL):
             flaw = Flaw("metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update")

@@ -50,6 +50,11 @@ class MemoryBackend:
     def read(self, key: str, offset: int, length: int) -> bytes:
         return self._get(key)[offset : offset + length]
 
+    def read_into(self, key: str, offset: int, into: memoryview) -> int:
+        content = self.read(key, offset, len(into))
+        into[: len(content)] = content
+        return len(content)
+
     def size(self, key: str) -> int:
         return len(self._get(key))
 

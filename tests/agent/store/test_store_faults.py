@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -21,6 +22,7 @@ from chrek_agent.store.oci.login import Login
 from chrek_agent.store.patience import Patience
 from chrek_agent.store.refusals import StorageError
 from chrek_agent.store.store import Store
+from chrek_agent.store.transfer.copying import copy
 from chrek_agent.store.where import Repository
 from kubectl_chrek.api.names import Cause
 
@@ -34,7 +36,8 @@ class Fault:
     """What a proxy does to one request.
 
     `answer`: that status with `body`, not asking the server; `lose`: asks it and says nothing; `drop`: does neither; `cut`: half of
-    the body; `short`: half of it as if that were all; `flip`: one bit wrong; `hang`: nothing until the proxy ends.
+    the body; `stall`: the same, and then silence; `short`: half of it as if that were all; `flip`: one bit wrong; `hang`: nothing
+    until the proxy ends.
     """
 
     kind: str
@@ -107,7 +110,9 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         if kind == "short":
             content = content[: len(content) // 2]
         headers = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP}
-        self._answer(answer.status, headers, content, cut=kind == "cut", length=answer.getheader("Content-Length"))
+        self._answer(answer.status, headers, content, cut=kind in ("cut", "stall"), length=answer.getheader("Content-Length"))
+        if kind == "stall":
+            self.server.ended.wait()
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815 - the base class finds them by these names
 
@@ -175,7 +180,9 @@ def capture(store, make_fields, content):
 
 def restore(store, digest):
     with store.open(HASH, "g-1", digest) as artifact:
-        return b"".join(bytes(artifact.fetch(chunk)) for chunk in artifact.chunks(artifact.manifest.memory[0]))
+        chunks = list(artifact.chunks(artifact.manifest.memory[0]))
+        artifact.expect(chunks)
+        return b"".join(bytes(artifact.fetch(chunk)) for chunk in chunks)
 
 
 @pytest.mark.parametrize("kind", ["answer", "drop", "lose"])
@@ -189,8 +196,9 @@ def test_what_passes_is_waited_for(lab, make_fields, tmp_path, kind):
     assert store.verify(HASH, "g-1", digest)
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("kind", ["cut", "flip"])
-def test_what_was_damaged_on_its_way_is_asked_for_again(lab, make_fields, tmp_path, kind):
+def test_what_was_damaged_on_its_way_is_asked_for_again(lab, make_fields, tmp_path, kind, ahead):
     content = os.urandom(4 * CHUNK)
     digest = capture(Store(lab.near, tmp_path / "scratch"), make_fields, content)
     seen = set()
@@ -200,14 +208,20 @@ def test_what_was_damaged_on_its_way_is_asked_for_again(lab, make_fields, tmp_pa
         if method != "GET" or key in seen or "bytes=" not in str(key[1]):
             return None
         seen.add(key)
+        first, last = map(int, key[1].partition("=")[2].split("-"))
+        if ahead and last - first < CHUNK:
+            return None  # It is asked for once more, by itself.
         return Fault(kind) if not str(key[1]).startswith("bytes=0-6") else None
 
     store = Store(lab.far, tmp_path / "other")
     with store.open(HASH, "g-1", digest) as artifact:
         lab.proxy.plan = plan
-        found = b"".join(bytes(artifact.fetch(chunk)) for chunk in artifact.chunks(artifact.manifest.memory[0]))
+        chunks = list(artifact.chunks(artifact.manifest.memory[0]))
+        if ahead:
+            artifact.expect(chunks)
+        found = b"".join(bytes(artifact.fetch(chunk)) for chunk in chunks)
     assert found == content
-    assert len(seen) >= 4
+    assert len(seen) >= (1 if ahead else 4)
 
 
 def test_an_answer_that_is_short_is_no_content(lab):
@@ -267,6 +281,25 @@ def test_a_store_that_is_silent_is_not_waited_for_long(servers, make_proxy):
     ):
         with pytest.raises(StorageError, match="did not answer in time"):
             backend.size("packs/a.pack")
+
+
+def test_a_store_that_falls_silent_in_the_middle_is_not_waited_for_long_either(servers, make_proxy):
+    near = servers.oci()
+    for backend in (near, servers.s3_seaweedfs()):
+        backend.put("packs/a.pack", bytes(1 << 20))
+    proxies = [make_proxy(servers.registry), make_proxy(servers.seaweedfs.removeprefix("http://"))]
+    name, prefix = near._registry.client.place.name, backend.bucket.prefix
+    far = [
+        RegistryBackend(Repository(proxies[0].host, name, plain_http=True), login=Login(), patience=QUICK),
+        servers.s3(f"http://{proxies[1].host}", prefix=prefix, patience=QUICK),
+    ]
+    for backend, proxy in zip(far, proxies, strict=True):
+        assert backend.size("packs/a.pack") == 1 << 20
+        proxy.plan = lambda method, path, _: Fault("stall") if method == "GET" and "manifests" not in path else None
+        with pytest.raises(StorageError, match=r"in time|again and again"):
+            backend.read_into("packs/a.pack", 0, memoryview(bytearray(1 << 20)))
+        # The client for S3 takes a content up again by itself, and so do we.
+        assert sum(request.startswith("GET") for request in proxy.requests) <= (QUICK.retries + 1) ** 2 + 1
 
 
 def test_a_lost_answer_does_not_make_our_own_manifest_anothers(lab):
@@ -370,3 +403,82 @@ def test_a_registry_that_knows_no_ranges_is_read_all_the_same(servers, make_prox
 
     proxy.plan = forget_range
     assert far.read("packs/a.pack", 3, 4) == b"3456"
+
+
+@dataclass
+class Twins:
+    """Two repositories of one registry behind a proxy, an artifact in the first."""
+
+    proxy: Any
+    source: Store
+    target: Store
+    digest: str
+    content: bytes
+
+    def copy(self):
+        self.proxy.requests.clear()
+        return copy(self.source, self.target, HASH, "g-1", self.digest)
+
+    def layers_sent(self):
+        return sum(request.startswith("PUT") and "/uploads/" in request for request in self.proxy.requests)
+
+
+@pytest.fixture
+def twins(servers, make_proxy, make_fields, tmp_path):
+    servers.oci()
+    proxy = make_proxy(servers.registry)
+    stores = [Store(servers.repository(proxy.host, patience=PATIENCE), tmp_path / name) for name in ("one", "two")]
+    content = os.urandom(4 * CHUNK)
+    return Twins(proxy, *stores, capture(stores[0], make_fields, content), content)
+
+
+def test_a_copy_to_a_repository_of_the_same_registry_sends_no_chunk(twins):
+    received = twins.copy()
+    assert (received.fresh, received.chunks) == (True, 0)
+    assert sum("mount=sha256" in request for request in twins.proxy.requests) == 2
+    assert twins.layers_sent() == 2  # The manifest, and the empty configuration of all objects.
+    twins.target.verify(HASH, "g-1", twins.digest)
+    assert restore(twins.target, twins.digest) == twins.content
+    assert [entry.key for entry in twins.copy() and twins.target.backend.list("packs/")] == [
+        entry.key for entry in twins.source.backend.list("packs/")
+    ]
+
+
+@pytest.mark.parametrize("answer", [Fault("answer", 202, headers={"Location": "/v2/none/blobs/uploads/1"}), Fault("answer", 405)])
+def test_where_a_registry_mounts_nothing_chunks_are_sent(twins, answer):
+    twins.proxy.plan = lambda method, path, _: answer if "mount=" in path else None
+    assert twins.copy().chunks == 4
+    assert restore(twins.target, twins.digest) == twins.content
+
+
+def test_what_is_anothers_does_not_come_along(twins, make_fields, tmp_path):
+    with twins.source.begin("g-2") as writer:
+        run = writer.add_run("private", 1, 0)
+        run.write(memoryview(twins.content)[:CHUNK])
+        run.close()
+        digest = writer.commit(make_fields("uid-2"))[1]
+    assert copy(twins.source, twins.target, HASH, "g-2", digest).chunks == 1
+    assert twins.target.usage().stored < 2 * CHUNK
+
+
+def test_the_right_to_read_the_other_repository_is_asked_for(servers, make_proxy):
+    near = servers.oci()
+    near.put("packs/a.pack", b"content")
+    proxy = make_proxy(servers.registry)
+    asked = []
+
+    def plan(method, path, headers):
+        if path.startswith("/token"):
+            asked.append(parse_qs(urlsplit(path).query)["scope"])
+            return Fault("answer", 200, b'{"token": "t"}')
+        if headers.get("Authorization") != "Bearer t" or (not asked or (len(asked[-1]) < 2 and "mount=" in path)):
+            return Fault("answer", 401, headers={"WWW-Authenticate": f'Bearer realm="http://{proxy.host}/token",service="s"'})
+        return None
+
+    proxy.plan = plan
+    place = near._registry.client.place
+    source = RegistryBackend(Repository(proxy.host, place.name, plain_http=True), login=Login("me", "right"))
+    target = RegistryBackend(Repository(proxy.host, "a/b", plain_http=True), login=Login("me", "right"))
+    assert target.mount(source, "packs/a.pack")
+    assert asked[-1] == ["repository:a/b:pull,push,delete", f"repository:{place.name}:pull"]
+    assert target.read("packs/a.pack", 0, 99) == b"content"

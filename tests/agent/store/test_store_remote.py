@@ -128,3 +128,28 @@ def test_a_capture_keeps_little_of_it_in_memory(servers, make_fields, tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 24 << 20
     finally:
         tracemalloc.stop()
+
+
+class Late:
+    """A place whose listings do not tell of packs yet."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def list(self, prefix):
+        return [entry for entry in self._inner.list(prefix) if not entry.key.startswith("packs/")]
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+
+def test_listings_that_are_late_hide_nothing_that_an_artifact_names(remote, make_fields, tmp_path):
+    late = Store(Late(remote), tmp_path / "scratch")
+    content = os.urandom(3 * CHUNK)
+    _, digest = capture(late, make_fields, "g-1", content)
+    with late.open(HASH, "g-1", digest) as artifact:
+        assert read(artifact) == [content]
+    later = datetime.now(UTC) + timedelta(hours=3)
+    late.sweep(later)
+    late.sweep(later + timedelta(hours=3))
+    assert Store(remote, tmp_path / "other").verify(HASH, "g-1", digest)

@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chrek_agent.errors import ArtifactError
+from chrek_agent.errors import ArtifactError, KeyMissingError
 from chrek_agent.store.chunking import PAGE
 from chrek_agent.store.model import digest_manifest
+from chrek_agent.store.protection import Protection
+from chrek_agent.store.sealing import NO_KEYS, Keyring
 from chrek_agent.store.store import Store
 
 HASH = "5941a4cb3c363457"
 GRACE = timedelta(hours=2)
+AGENTS = (Keyring(bytes(32), [bytes([1]) * 32]), Keyring(bytes([1]) * 32, [bytes(32)]), NO_KEYS)
 EVENTS = ("die before", "die after", "fail before", "fail after", "sweep", "repack", "delete", "capture")
 KINDS = {"begin": 6, "commit": 6, "delete": 4, "sweep": 6, "repack": 2, "tick": 6}
 
@@ -34,7 +37,8 @@ def history(random, length=40):
 class World:
     """One store, what ought to be in it, and captures under way."""
 
-    def __init__(self, raw, faulty, crash, make_fields, scratch):
+    def __init__(self, raw, faulty, crash, make_fields, scratch, *, sealed=False):
+        self.sealed = sealed
         self.raw, self.faulty, self.crash = raw, faulty, crash
         self.make_fields, self.scratch = make_fields, scratch
         self.number = 0
@@ -43,7 +47,11 @@ class World:
         self.open = {}
 
     def store(self, backend=None):
-        return Store(backend or self.raw, self.scratch)
+        """As one of several agents opens it: the key has been rotated, and not all have seen that; one has none at all."""
+        return self.opened(AGENTS[len(self.history) % len(AGENTS)] if self.sealed else NO_KEYS, backend)
+
+    def opened(self, keys, backend=None):
+        return Store(backend or self.raw, self.scratch, protection=Protection(keys))
 
     def step(self, kind, subject, content, fault):
         self.history.append((kind, subject, sorted(content), {key: str(event) for key, event in fault.items()}))
@@ -99,7 +107,7 @@ class World:
         digest = None
         try:
             _, digest = writer.commit(self.make_fields())
-        except ArtifactError:
+        except (ArtifactError, KeyMissingError):
             assert self.raw.now - begun >= GRACE, "a chunk has gone during a capture"
             self.survive(writer.abandon)
         except (self.crash, OSError):
@@ -144,7 +152,7 @@ class World:
 
     def check(self):
         """Every artifact that was committed and not deleted is there, whole, and its own."""
-        store = self.store()
+        store = self.opened(AGENTS[0])
         found = {manifest.generation: manifest for manifest in store.find(HASH, "uid-1")}
         assert found.keys() == self.committed.keys()
         for generation, manifest in found.items():
@@ -182,13 +190,23 @@ class World:
 
 @pytest.fixture(scope="session")
 def make_world(memory_backend, faulty, crash, make_fields, scratch):
-    return lambda: World(memory_backend(), faulty, crash, make_fields, scratch())
+    return lambda **options: World(memory_backend(), faulty, crash, make_fields, scratch(), **options)
 
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 1 << 32))
 def test_nothing_that_is_needed_ever_goes_and_all_that_is_not_does(make_world, seed):
     world = make_world()
+    for step in history(Random(seed)):
+        world.step(*step)
+        world.check()
+    world.settle()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1 << 32))
+def test_neither_does_anything_where_agents_have_different_keys(make_world, seed):
+    world = make_world(sealed=True)
     for step in history(Random(seed)):
         world.step(*step)
         world.check()

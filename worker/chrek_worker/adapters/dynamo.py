@@ -1,4 +1,8 @@
-"""Dynamo's own workers keep the protocol by themselves: they sleep before they say that they are ready, and wake at the marker."""
+"""Dynamo's own workers keep the protocol by themselves: they sleep before they say that they are ready, and wake when restored.
+
+Those that its guide was written for know our files, later ones those in chrek_worker.snapshot. One that was not told that it is to
+be captured starts as without checkpoints, and is captured like any server.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ Nothing is to be seen before the manifest is put. Registries have no conditional
 is enough for manifests of artifacts, as generations have unique names.
 """
 
+import mmap
 import secrets
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -65,10 +66,22 @@ class RegistryBackend:
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """One ranged request for each layer."""
-        return b"".join(self._registry.read(*part) for part in self._object(key).ranges(offset, length))
+        content = bytearray(max(0, min(length, self._object(key).size - offset)))
+        self.read_into(key, offset, memoryview(content))
+        return bytes(content)
+
+    def read_into(self, key: str, offset: int, into: memoryview) -> int:
+        """One ranged request for each layer."""
+        done = 0
+        for layer, start, length in self._object(key).ranges(offset, len(into)):
+            self._registry.read_into(layer, start, into[done : done + length])
+            done += length
+        return done
 
     def size(self, key: str) -> int:
-        """Bytes of an object."""
+        """Bytes of an object; asked anew, as another agent may have deleted it."""
+        with self._lock:
+            self._fixed.pop(key, None)
         return self._object(key).size
 
     def list(self, prefix: str) -> list[Entry]:
@@ -84,6 +97,19 @@ class RegistryBackend:
         with self._lock:
             self._fixed.pop(key, None)
         self._registry.remove(tag)
+
+    def mount(self, other: "RegistryBackend", key: str) -> bool:
+        """Makes an object of another repository one of this, without its content; False where the registry cannot.
+
+        Raises:
+            FileNotFoundError: The other has none.
+            StorageError: The registry does not answer.
+        """
+        layers, place = other._object(key).layers, other._registry.client.place
+        if not all(self._registry.mount(layer, place) for layer in layers):
+            return False
+        self._registry.tag(key, to_tag(key), layers)
+        return True
 
     def local(self, key: str) -> Path | None:
         """There are no files here."""
@@ -124,7 +150,8 @@ class _PartsWriter:
     def __init__(self, registry: Registry, key: str) -> None:
         self._registry = registry
         self._key = key
-        self._part = bytearray()
+        self._filling, self._sending = memoryview(mmap.mmap(-1, PART)), memoryview(mmap.mmap(-1, PART))
+        self._filled = 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="layers")
         self._uploads: list[Future[Layer]] = []
         self._note = f"{NOTE}{secrets.token_hex(16)}"
@@ -132,12 +159,17 @@ class _PartsWriter:
 
     def write(self, *pieces: Buffer) -> None:
         """Waits while the layer before is on its way."""
-        if len(self._part) + sum(map(len, pieces)) > PART:
+        if self._filled + sum(map(len, pieces)) > PART:
             self._flush()
         for piece in pieces:
-            self._part += piece
-        while len(self._part) > PART:
-            self._flush()
+            rest = memoryview(piece)
+            while rest:
+                if self._filled == PART:
+                    self._flush()
+                count = min(len(rest), PART - self._filled)
+                self._filling[self._filled : self._filled + count] = rest[:count]
+                self._filled += count
+                rest = rest[count:]
 
     def close(self) -> None:
         """Uploads the rest, and makes the object visible."""
@@ -153,9 +185,10 @@ class _PartsWriter:
             self._registry.remove(note)
 
     def _flush(self) -> None:
-        if not self._part:
+        if not self._filled:
             return
         if self._uploads:
             self._uploads[-1].result()
-        self._uploads.append(self._pool.submit(self._registry.upload, bytes(memoryview(self._part)[:PART])))
-        self._part = self._part[PART:]
+        self._filling, self._sending = self._sending, self._filling
+        self._uploads.append(self._pool.submit(self._registry.upload, self._sending[: self._filled]))
+        self._filled = 0

@@ -5,17 +5,19 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urljoin
 
 import urllib3
 
+from chrek_agent.store.chunking import Buffer
 from chrek_agent.store.oci.login import Challenge, Login, parse_challenge
 from chrek_agent.store.patience import Patience
 from chrek_agent.store.refusals import StorageError, explain_status
 from chrek_agent.store.where import Repository
 
 CONNECTIONS: Final = 32
+_PIECE: Final = 512 << 10
 _AGAIN: Final = frozenset({429, 500, 502, 503, 504})
 
 
@@ -27,6 +29,8 @@ class Answer:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     content: bytes = field(repr=False)
+    length: int = 0
+    """Bytes that went where the asker wanted them."""
 
 
 class Client:
@@ -45,6 +49,14 @@ class Client:
         )
         self._lock = threading.Lock()
         self._authorization = ""
+        self._others: set[str] = set()
+
+    def read_from(self, name: str) -> None:
+        """Asks for the right to read another repository of the registry too."""
+        with self._lock:
+            if name not in self._others:
+                self._others.add(name)
+                self._authorization = ""
 
     def ask(
         self,
@@ -52,9 +64,11 @@ class Client:
         path: str,
         *,
         good: tuple[int, ...],
-        body: bytes | None = None,
+        body: Buffer | None = None,
         headers: Mapping[str, str] | None = None,
         once: bool = False,
+        into: memoryview | None = None,
+        skip: int = 0,
     ) -> Answer:
         """Sends a request.
 
@@ -65,20 +79,25 @@ class Client:
             body: What to send.
             headers: Besides those for credentials.
             once: The caller has another way to try again.
+            into: Where to put a content in place of the answer's own, as far as there is room.
+            skip: How much of a content that comes whole, though a range of it was asked for, is before that.
 
         Raises:
             StorageError: It answered otherwise, or not at all, again and again.
         """
         url = urljoin(self._base, path)
+        if not self.place.plain_http:  # A registry behind a proxy may not know that it is spoken to by TLS.
+            url = url.replace("http://", "https://", 1)
         begun, attempt, authorized = time.monotonic(), 0, False
         while True:
             used = self._authorization
             try:
-                answer = self._send(method, url, body, {**(headers or {}), **({"Authorization": used} if used else {})})
+                sent = {**(headers or {}), **({"Authorization": used} if used else {})}
+                answer = self._send(method, url, body, sent, into, skip)
                 failure = explain_status(answer.status)
-            except urllib3.exceptions.SSLError as error:
-                raise self.error("its certificate is not trusted: give ?ca= with the authority's certificate") from error
             except urllib3.exceptions.HTTPError as error:
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    raise self.error("its certificate is not trusted: give ?ca= with the authority's certificate") from error
                 answer, failure = None, _explain(error)
             if answer is not None and answer.status in good:
                 return answer
@@ -98,11 +117,17 @@ class Client:
         """One line about this repository."""
         return StorageError(f"{self.place.url}: {why}")
 
-    def _send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+    def _send(
+        self, method: str, url: str, body: Buffer | None, headers: Mapping[str, str], into: memoryview | None, skip: int
+    ) -> Answer:
         # A registry may send readers elsewhere; the client leaves our credentials out when it goes to another host.
         retries = urllib3.Retry(connect=0, read=0, status=0, other=0, redirect=3) if method in ("GET", "HEAD") else False
-        answer = self._pool.request(method, url, body=body, headers=headers, retries=retries)
-        return Answer(url, answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data)
+        options: dict[str, Any] = {"body": body, "preload_content": into is None}  # Any buffer, other than its types say.
+        answer = self._pool.request(method, url, headers=headers, retries=retries, **options)
+        found = {name.lower(): value for name, value in answer.headers.items()}
+        if into is None or answer.status not in (200, 206):
+            return Answer(url, answer.status, found, answer.data)
+        return Answer(url, answer.status, found, b"", _pour(answer, 0 if answer.status == 206 else skip, into))
 
     def _authorize(self, header: str, refused: str) -> None:
         """Another thread may have done so meanwhile."""
@@ -113,15 +138,16 @@ class Client:
             self._authorization = self._token(challenge) if challenge.scheme == "bearer" else self._login.basic
 
     def _token(self, challenge: Challenge) -> str:
-        scope = f"repository:{self.place.name}:pull,push,delete"
-        fields = {"service": challenge.service, "scope": scope}
+        scopes = [f"repository:{self.place.name}:pull,push,delete", *(f"repository:{name}:pull" for name in sorted(self._others))]
         try:
             if self._login.token:
+                fields = {"service": challenge.service, "scope": " ".join(scopes)}
                 fields |= {"grant_type": "refresh_token", "refresh_token": self._login.token, "client_id": "chrek"}
                 answer = self._pool.request("POST", challenge.realm, fields=fields, encode_multipart=False)
             else:
                 headers = {"Authorization": self._login.basic} if self._login.basic else {}
-                answer = self._pool.request("GET", challenge.realm, fields=fields, headers=headers)
+                asked = [("service", challenge.service), *(("scope", scope) for scope in scopes)]
+                answer = self._pool.request("GET", challenge.realm, fields=asked, headers=headers)
             found = json.loads(answer.data) if answer.status == 200 else {}
             token = found.get("token") or found.get("access_token")
         except (urllib3.exceptions.HTTPError, ValueError) as error:
@@ -129,6 +155,21 @@ class Client:
         if not token:
             raise self.error(explain_status(401))
         return f"Bearer {token}"
+
+
+def _pour(answer: urllib3.BaseHTTPResponse, skip: int, into: memoryview) -> int:
+    """Copies what comes behind the first `skip` bytes; returns how many bytes there was room for."""
+    done = 0
+    try:
+        for piece in answer.stream(_PIECE, decode_content=False):
+            view = memoryview(piece)[skip:]
+            skip = max(0, skip - len(piece))
+            room = into[done : done + len(view)]
+            room[:] = view[: len(room)]
+            done += len(room)
+    finally:
+        answer.release_conn()
+    return done
 
 
 def _explain(error: Exception | None) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from chrek_agent.store.chunking import Buffer
 from chrek_agent.store.index import INDEX_END, PACK_END
 from chrek_agent.store.model import MANIFEST
 
@@ -52,7 +53,7 @@ class Object:
         return found
 
 
-def digest_of(content: bytes) -> str:
+def digest_of(content: Buffer) -> str:
     """As registries name content."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 

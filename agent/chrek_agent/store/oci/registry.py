@@ -11,9 +11,11 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urljoin
 
+from chrek_agent.store.chunking import Buffer
 from chrek_agent.store.oci.client import Answer, Client
 from chrek_agent.store.oci.manifests import EMPTY, MEDIA_TYPE, Layer, Object, digest_of, dump_manifest, parse_manifest
 from chrek_agent.store.refusals import StorageError
+from chrek_agent.store.where import Repository
 
 _PAGE: Final = 1000
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
@@ -31,7 +33,7 @@ class Registry:
         self._free = threading.Condition()
         self._uploading: set[str] = set()
 
-    def upload(self, content: bytes) -> Layer:
+    def upload(self, content: Buffer) -> Layer:
         """Uploads a blob.
 
         An upload that was cut cannot be taken up again everywhere: it is begun anew, which is why layers are small.
@@ -40,7 +42,7 @@ class Registry:
         with self._alone(digest):
             return self._upload(digest, content)
 
-    def _upload(self, digest: str, content: bytes) -> Layer:
+    def _upload(self, digest: str, content: Buffer) -> Layer:
         patience = self.client.patience
         for attempt in range(1, patience.retries + 2):
             # Of an upload whose answer was lost nothing is to be sent again.
@@ -58,6 +60,17 @@ class Registry:
                     return Layer(digest, len(content))
             time.sleep(patience.wait(attempt))
         raise self.client.error("it took an upload again and again and never had it")
+
+    def mount(self, layer: Layer, other: Repository) -> bool:
+        """Has the registry take a blob from another repository of its own; False if that is not possible."""
+        if other.host != self.client.place.host:
+            return False
+        self.client.read_from(other.name)
+        answer = self.client.ask("POST", f"blobs/uploads/?mount={layer.digest}&from={other.name}", good=(201, 202, 404, 405))
+        if answer.status == 202:
+            # It began an upload in place of that.
+            self.client.ask("DELETE", answer.headers["location"], good=(202, 204, 404, 405))
+        return answer.status == 201
 
     def tag(self, key: str, tag: str, layers: Sequence[Layer]) -> None:
         """Makes an object of uploaded layers visible; what had the tag before is deleted."""
@@ -101,17 +114,14 @@ class Registry:
             path = urljoin(answer.url, link[1]) if link else None
         return sorted(found)
 
-    def read(self, layer: Layer, offset: int, length: int) -> bytes:
-        """A part of a layer; FileNotFoundError if it is not there."""
-        asked = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        answer = self.client.ask("GET", f"blobs/{layer.digest}", headers=asked, good=(200, 206, 404))
+    def read_into(self, layer: Layer, offset: int, into: memoryview) -> None:
+        """A part of a layer, as much as there is room for; FileNotFoundError if the layer is not there."""
+        asked = {"Range": f"bytes={offset}-{offset + len(into) - 1}"}
+        answer = self.client.ask("GET", f"blobs/{layer.digest}", headers=asked, good=(200, 206, 404), into=into, skip=offset)
         if answer.status == 404:
             raise FileNotFoundError(2, "a part of it is not in the store", f"{self.client.place.url} {layer.digest}")
-        # One that knows no ranges answers with the whole layer.
-        content = answer.content[offset : offset + length] if answer.status == 200 else answer.content
-        if len(content) != length:
+        if answer.length != len(into):
             raise self.client.error("it sent another number of bytes than it was asked for")
-        return content
 
     def _put_empty(self) -> None:
         if not self._has_empty:

@@ -15,6 +15,7 @@ from chrek_agent.store.deposit import Deposit
 from chrek_agent.store.model import MANIFEST as MANIFEST_FILE
 from chrek_agent.store.model import Manifest, digest_manifest, parse_manifest
 from chrek_agent.store.pack import PACK_BYTES
+from chrek_agent.store.signing import SIGNATURE, SIGNATURE_BYTES
 from chrek_agent.store.store import Store
 from chrek_agent.store.survey import MANIFEST_LIMIT
 from chrek_agent.store.transfer.labels import checked, named
@@ -49,6 +50,7 @@ class Receiving:
 
     Raises:
         ArtifactError: The manifest is not the one that the head names, or the store has another of this name.
+        SignatureError: A signature is required, and it has none that we trust.
         OSError: The store refused; by all methods.
     """
 
@@ -58,12 +60,15 @@ class Receiving:
         self.manifest = parse_manifest(head.generation, content)
         if self.manifest.identity_hash != head.identity_hash:
             raise ArtifactError("the file is damaged: its manifest is another artifact's")
+        self._signature = _signature(head)
+        store.protection.signing.enforce(f"artifact {head.generation}", content, self._signature)
         self._store, self._content, self._head = store, content, head
         self._key = f"{head.identity_hash}/{head.generation}/{MANIFEST_FILE}"
         self._fresh = not self._is_there()
-        self._deposit = Deposit(store.backend)
+        self._deposit = Deposit(store.backend, store.protection.keys)
         self._lacking = {digest for digest in self.manifest.digests() if self._deposit.claim(digest)}
-        self._expected = len(self._lacking)
+        self.expected = len(self._lacking)
+        """Chunks that the store lacked when it was made."""
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="receive")
         self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._pending: set[Future[None]] = set()
@@ -118,10 +123,10 @@ class Receiving:
             self._deposit.secure(self._pool)
         except BaseException:
             if published:
-                self._store.backend.delete(self._key)
+                self._store.delete(self._head.identity_hash, {self._head.generation})
             raise
         self._done = True
-        return Received(self.manifest, self._head.digest, self._fresh, self._expected, self._deposit.size)
+        return Received(self.manifest, self._head.digest, self._fresh, self.expected, self._deposit.size)
 
     def _publish(self) -> bool:
         """True if the manifest was not there."""
@@ -129,8 +134,13 @@ class Receiving:
             self._store.backend.put(self._key, self._content, if_absent=True)
         except FileExistsError:
             self._is_there()
-            return False
-        return True
+            fresh = False
+        else:
+            fresh = True
+        if self._signature:
+            with suppress(FileExistsError):  # Somebody has signed it here.
+                self._store.backend.put(self._key.replace(MANIFEST_FILE, SIGNATURE), self._signature, if_absent=True)
+        return fresh
 
     def _is_there(self) -> bool:
         """The store has this very manifest; ArtifactError if it has another of the same name."""
@@ -170,6 +180,16 @@ class Receiving:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _signature(head: Head) -> bytes:
+    try:
+        found = bytes.fromhex(head.signature)
+    except ValueError:
+        found = b"?"
+    if len(found) not in (0, SIGNATURE_BYTES):
+        raise ArtifactError("the file is damaged: its signature is none")
+    return found
 
 
 def opening(parts: Iterator[Part]) -> tuple[Head, bytes]:

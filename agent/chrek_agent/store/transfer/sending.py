@@ -35,20 +35,21 @@ class Sending:
     """
 
     def __init__(self, store: Store, identity_hash: str, generation: str, digest: str, *, squeeze: bool) -> None:
-        self._artifact = store.open(identity_hash, generation, digest)
+        self.artifact = store.open(identity_hash, generation, digest)
         self.manifest = store.backend.read(f"{identity_hash}/{generation}/{MANIFEST_FILE}", 0, MANIFEST_LIMIT)
         if digest_manifest(self.manifest) != digest:
             raise ArtifactError(f"artifact {generation} is being replaced")
-        self._chunks = _ordered(self._artifact)
+        self._chunks = _ordered(self.artifact)
         self._squeeze = squeeze
         size = sum(chunk.record.dense for chunk in self._chunks)
-        self.head = Head(identity_hash, generation, digest, len(self._chunks), size)
+        signature = store.signature(identity_hash, generation).hex()
+        self.head = Head(identity_hash, generation, digest, len(self._chunks), size, signature)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._artifact.close()
+        self.artifact.close()
 
     def parts(self, skip: int | None = None) -> Iterator[Part]:
         """The whole artifact or, to continue a file, what follows its first `skip` chunks."""
@@ -63,6 +64,8 @@ class Sending:
         return self._read([chunk for chunk in self._chunks if wanted(chunk.digest)])
 
     def _read(self, chunks: Iterable[Chunk]) -> Iterator[Part]:
+        chunks = list(chunks)
+        self.artifact.expect(chunks)
         pending: deque[Future[Part]] = deque()
         with ThreadPoolExecutor(THREADS) as pool:
             try:
@@ -77,8 +80,8 @@ class Sending:
                     future.cancel()
 
     def _part(self, chunk: Chunk) -> Part:
-        dense = self._artifact.fetch(chunk)
-        self._artifact.check(chunk, dense)
+        dense = self.artifact.fetch(chunk)
+        self.artifact.check(chunk, dense)
         codec, pieces = as_stored([dense], squeeze=self._squeeze)
         return to_part(chunk.record, codec, memoryview(pieces[0]))
 

@@ -1,0 +1,92 @@
+"""Which files a restored worker is given, and what of its memory lies where in them."""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from chrek_agent.apart.readonly import ReadOnly
+from chrek_agent.store.artifact import Artifact
+from chrek_agent.store.codec import NAMES, RAW
+from chrek_agent.store.model import Run
+from chrek_agent.store.reading import Chunk
+
+_SCATTERED: Final = 16
+"""A chunk in more stretches than these is not worth reading by them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the content of some runs is.
+
+    `extents` are addresses, lengths, numbers of files and offsets in them; `fetched` are addresses and lengths of what has to be
+    asked for; all else is zeros. `chunks` are those in the files: they have to be verified before anybody is told.
+    """
+
+    extents: list[list[int]] = field(default_factory=list)
+    fetched: list[list[int]] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+
+    def add(self, address: int, chunk: Chunk, file: int | None) -> None:
+        """A chunk at its address, in a file or not."""
+        if file is None:
+            _extend(self.fetched, [address, chunk.length])
+            return
+        self.chunks.append(chunk)
+        position = chunk.place.offset
+        for offset, length in chunk.extents:
+            _extend(self.extents, [address + offset, length, file, position])
+            position += length
+
+
+class Files:
+    """The packs of an artifact that may be handed over as they are, open: files here, with nothing in them that is another's."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+        self._numbers: dict[str, int | None] = {}
+        self.descriptors: list[int] = []
+
+    def number(self, chunk: Chunk) -> int | None:
+        """The number of the file that has the chunk as it is; None where there is none."""
+        place = chunk.place
+        if place.codec != NAMES[RAW] or place.path is None or len(chunk.extents) > _SCATTERED:
+            return None
+        if place.pack not in self._numbers:
+            self._numbers[place.pack] = self._open(chunk) if self._artifact.owns(place.pack) else None
+        return self._numbers[place.pack]
+
+    def _open(self, chunk: Chunk) -> int | None:
+        path = chunk.place.path
+        with suppress(OSError):  # Such as a kernel without such mounts.
+            if path is not None:
+                with ReadOnly(path.parent) as directory:
+                    self.descriptors.append(directory.open(path.name))
+                return len(self.descriptors) - 1
+        return None
+
+    def close(self) -> None:
+        """Closes them."""
+        while self.descriptors:
+            os.close(self.descriptors.pop())
+
+
+def lay_out(artifact: Artifact, runs: Iterable[Run], files: Files) -> Layout:
+    """Where all of these runs are."""
+    found = Layout()
+    for run in sorted(runs, key=lambda run: run.start):
+        for chunk in artifact.chunks(run):
+            found.add(run.start + chunk.offset, chunk, files.number(chunk))
+    return found
+
+
+def _extend(ranges: list[list[int]], new: list[int]) -> None:
+    """Adds a range, to the last one where it goes on there in every respect."""
+    if ranges:
+        last = ranges[-1]
+        follows = last[0] + last[1] == new[0]
+        if follows and last[2:3] == new[2:3] and (len(new) == 2 or last[3] + last[1] == new[3]):
+            last[1] += new[1]
+            return
+    ranges.append(new)

@@ -1,0 +1,176 @@
+"""Before a capture: what a worker keeps apart is taken from it, piece by piece, into the store.
+
+A piece is copied out of the worker's slot before it is looked at: what the worker changes meanwhile must not become a chunk under
+another's digest.
+"""
+
+import fcntl
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from chrek_agent.apart.channel import ApartError, Peer, close_all, number
+from chrek_agent.errors import CaptureError
+from chrek_agent.store.buffers import BufferPool
+from chrek_agent.store.chunking import CHUNK, PAGE
+from chrek_agent.store.model import APART
+from chrek_agent.store.writer import ArtifactWriter, RunWriter
+
+SLOT: Final = 16 << 20
+"""The most that a slot may hold."""
+OWNERS: Final = 256
+_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
+
+
+class Slot:
+    """Memory of the worker's, by its descriptor: a file in memory whose size can never change."""
+
+    def __init__(self, descriptors: list[int]) -> None:
+        if len(descriptors) != 1:
+            raise ApartError("a slot is one descriptor")
+        self.descriptor = descriptors[0]
+        status = os.fstat(self.descriptor)
+        try:
+            sealed = fcntl.fcntl(self.descriptor, fcntl.F_GET_SEALS) & _SEALS == _SEALS
+        except OSError:
+            sealed = False
+        if not sealed or not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= SLOT:
+            raise ApartError("a slot is a sealed file in memory of 16 MiB at most")
+        self.size = status.st_size
+
+
+class _Part:
+    """One stretch of one process's memory, on its way."""
+
+    def __init__(self, length: int, run: RunWriter) -> None:
+        self.length = length
+        self.run = run
+        self.left = length
+
+
+class Saving:
+    """What one capture's worker keeps apart.
+
+    Args:
+        begin: Begins what takes it; called when there is something.
+        limit: The most bytes that there can be.
+    """
+
+    def __init__(self, begin: Callable[[], ArtifactWriter], limit: int) -> None:
+        self._begin = begin
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._buffers = BufferPool()
+        self._parts: dict[int, dict[int, _Part]] = {}
+        self._finished: set[int] = set()
+        self._began = self._ended = 0.0
+        self.writer: ArtifactWriter | None = None
+
+    @property
+    def bytes(self) -> int:
+        """What has been kept so far, by workers that are done."""
+        return sum(part.length for owner in self._finished for part in self._parts[owner].values())
+
+    @property
+    def seconds(self) -> float:
+        """From the first word to the last."""
+        return max(0.0, self._ended - self._began)
+
+    def serve(self, peer: Peer) -> None:
+        """One connection, until it ends."""
+        slot: list[int] = []
+        calls: dict[str, Callable[[dict[str, Any]], None]] = {
+            "keep": lambda message: self._keep(peer.owner, message),
+            "save": lambda message: self._save(peer.owner, message, Slot(slot)),
+            "kept": lambda _: self._kept(peer.owner),
+        }
+        try:
+            while True:
+                message, descriptors = peer.receive()
+                if message.get("do") == "slot":
+                    close_all(slot)
+                    slot = descriptors
+                    Slot(slot)
+                else:
+                    close_all(descriptors)
+                    call = calls.get(str(message.get("do")))
+                    if call is None:
+                        raise ApartError("this is no time for that")
+                    call(message)
+                peer.send({"ok": True})
+        finally:
+            close_all(slot)
+
+    def check(self, told: object) -> None:
+        """Raises CaptureError unless what the worker has given up is what we have."""
+        if (told or 0) != self.bytes or self._finished != self._parts.keys():
+            raise CaptureError(f"the worker has given up {told} bytes of its memory, and {self.bytes} of them are here")
+
+    def abandon(self) -> None:
+        """Leaves nothing in the store; does nothing once it has been committed."""
+        if self.writer is not None:
+            with suppress(OSError):
+                self.writer.abandon()
+
+    def _keep(self, owner: int, message: dict[str, Any]) -> None:
+        regions = _regions(message)
+        with self._lock:
+            if owner in self._parts or len(self._parts) >= OWNERS:
+                raise ApartError("this has been said already")
+            held = sum(part.length for parts in self._parts.values() for part in parts.values())
+            if held + sum(length for _, length in regions) > self._limit:
+                raise ApartError(f"more than {self._limit} bytes are not kept apart")
+            self._began = self._began or time.monotonic()
+            if self.writer is None:
+                self.writer = self._begin()
+            self._parts[owner] = {start: _Part(length, self.writer.add_run(APART, owner, start)) for start, length in regions}
+
+    def _save(self, owner: int, message: dict[str, Any], slot: Slot) -> None:
+        start, offset, length = (number(message, name) for name in ("start", "offset", "length"))
+        part = self._parts.get(owner, {}).get(start)
+        if part is None or owner in self._finished or not 0 < length <= slot.size or offset + length > part.length:
+            raise ApartError("the piece is of nothing that is kept")
+        if offset % CHUNK or (length % CHUNK and offset + length != part.length):
+            raise ApartError("the piece has edges within a chunk")
+        buffer = self._buffers.take()
+        try:
+            for at in range(0, length, CHUNK):
+                piece = buffer.view[: min(CHUNK, length - at)]
+                if os.preadv(slot.descriptor, [piece], at) != len(piece):
+                    raise ApartError("the slot is shorter than it was")
+                part.run.write(piece, offset + at)
+        except ValueError as error:
+            raise ApartError("the piece is here already") from error
+        finally:
+            buffer.release()
+        with self._lock:
+            part.left -= length
+
+    def _kept(self, owner: int) -> None:
+        with self._lock:
+            parts = self._parts.get(owner)
+            if parts is None or any(part.left for part in parts.values()):
+                raise ApartError("pieces are missing")
+            if owner not in self._finished:
+                for part in parts.values():
+                    part.run.close()
+                self._finished.add(owner)
+                self._ended = time.monotonic()
+
+
+def _regions(message: dict[str, Any]) -> list[tuple[int, int]]:
+    """Starts and lengths: of whole pages, in order, none into another."""
+    listed = message.get("regions")
+    if not isinstance(listed, list) or not all(isinstance(each, list) and len(each) == 2 for each in listed):
+        raise ApartError("regions are pairs of numbers")
+    found = sorted((number({"address": start}, "address"), number({"length": length}, "length")) for start, length in listed)
+    end = 0
+    for start, length in found:
+        if start % PAGE or length % PAGE or not length or start < end or start + length >= 1 << 63:
+            raise ApartError(f"{start:#x} with {length} bytes is no region")
+        end = start + length
+    return found

@@ -1,0 +1,237 @@
+"""After a restore: what a worker had kept apart is handed back, verified first.
+
+Verifying begins with the restore and goes on beside all of it. What the worker may read directly it is given as files; all else is
+copied into its slot, chunk by chunk, and verified then.
+"""
+
+import asyncio
+import mmap
+import os
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import TracebackType
+from typing import Any, Final, Self
+
+from chrek_agent.apart.channel import BATCH, ApartError, Peer, close_all, number
+from chrek_agent.apart.layout import Files, Layout, lay_out
+from chrek_agent.apart.listener import Listener
+from chrek_agent.apart.saving import Slot
+from chrek_agent.container import acceptance
+from chrek_agent.container.discovery import Container
+from chrek_agent.errors import ArtifactError, RestoreError
+from chrek_agent.memory.pool import Stopped, work_off
+from chrek_agent.store.artifact import Artifact
+from chrek_agent.store.chunking import CHUNK
+from chrek_agent.store.model import APART, Run
+from chrek_agent.store.reading import Chunk
+from chrek_agent.telemetry.timing import Phases
+from kubectl_chrek.api import names
+
+_MOST: Final = 16
+_ZERO: Final = bytes(CHUNK)
+_RATE: Final = 100 << 20
+"""Bytes per second, the least with which a store is waited for."""
+
+
+class Serving:
+    """Hands back what is apart, while it is open; nothing happens for an artifact without.
+
+    Args:
+        container: The worker's new container.
+        artifact: Open, for longer than this.
+    """
+
+    def __init__(self, container: Container, artifact: Artifact) -> None:
+        self._container = container
+        self._artifact = artifact
+        self._owners: dict[int, list[Run]] = {}
+        for run in artifact.manifest.memory:
+            if run.kind == APART:
+                self._owners.setdefault(run.owner, []).append(run)
+        self._files = Files(artifact)
+        self.layouts: dict[int, Layout] = {}
+        self._chunks: dict[tuple[int, int], dict[int, Chunk]] = {}
+        self._stop = threading.Event()
+        self._verified = threading.Event()
+        self._trouble: Exception | None = None
+        self._lock = threading.Lock()
+        self._loaded: set[int] = set()
+        self._listener: Listener | None = None
+        self._verifier = threading.Thread(target=self._verify, name="apart-verify", daemon=True)
+        self._loop = asyncio.get_running_loop()
+        self.done = asyncio.Event()
+
+    @property
+    def bytes(self) -> int:
+        """All that is apart."""
+        return sum(run.length for runs in self._owners.values() for run in runs)
+
+    async def __aenter__(self) -> Self:
+        if self._owners:
+            self._listener = await asyncio.to_thread(Listener, self._container, self._serve)
+            self._verifier.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await asyncio.shield(asyncio.to_thread(self._close))
+
+    def _close(self) -> None:
+        self._stop.set()
+        if self._listener is not None:
+            self._verifier.join()
+            self._listener.close()
+        self._files.close()
+
+    async def accept(self, record: acceptance.Record, wake: Callable[[], None], phases: Phases, *, check: bool) -> None:
+        """Lets the worker run, which takes what is apart back, and then has it accepted.
+
+        Args:
+            record: For `acceptance.accept`.
+            wake: Lets it run; not called before what is handed over as files has been verified.
+            phases: Gets `apart`, if anything is, and `accept`.
+            check: For `acceptance.accept`.
+
+        Raises:
+            ArtifactError: What is apart is not what was captured.
+            RestoreError: It is not well.
+        """
+        seconds = acceptance.ACCEPT_SECONDS + self.bytes / _RATE
+        with phases.phase("apart") if self._owners else nullcontext():
+            if self._owners:
+                await asyncio.to_thread(self._wait)
+            wake()
+            asking = asyncio.ensure_future(acceptance.accept(self._container, record, check=check, seconds=seconds))
+            done = asyncio.ensure_future(self.done.wait() if self._owners else asyncio.sleep(0))
+            try:
+                await asyncio.wait((asking, done), return_when=asyncio.FIRST_COMPLETED)
+            except BaseException:
+                asking.cancel()
+                raise
+            finally:
+                done.cancel()
+        if self.done.is_set():
+            phases.moved("apart", self.bytes)
+        with phases.phase("accept"):
+            try:
+                await asking
+            except RestoreError:
+                self._raise_failure()
+                raise
+        if self._owners and not self.done.is_set():
+            raise RestoreError("the restored worker has not taken back what it kept apart", cause=names.Cause.NOT_ACCEPTED)
+
+    def _raise_failure(self) -> None:
+        """Raises what kept us from handing something back: the worker only says that it did not get it."""
+        if self._listener is not None and isinstance(self._listener.failure, ArtifactError):
+            raise self._listener.failure
+
+    def _wait(self) -> None:
+        self._verified.wait()
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _verify(self) -> None:
+        try:
+            for owner, runs in self._owners.items():
+                self.layouts[owner] = lay_out(self._artifact, runs, self._files)
+            places = {(chunk.place.pack, chunk.place.offset): chunk for each in self.layouts.values() for chunk in each.chunks}
+            threads = min(_MOST, len(os.sched_getaffinity(0)))
+            work_off([places[key] for key in sorted(places)], self._check, threads=threads, stop=self._stop)
+        except Stopped:
+            self._trouble = RestoreError("the restore has ended")
+        except Exception as error:
+            self._trouble = error
+        finally:
+            self._verified.set()
+
+    def _check(self, chunk: Chunk, buffer: memoryview) -> None:
+        self._artifact.check(chunk, self._artifact.fetch(chunk, buffer))
+
+    def _serve(self, peer: Peer) -> None:
+        """One connection, until it ends."""
+        if peer.owner not in self._owners:
+            raise ApartError("nothing was kept apart by this process")
+        slot: list[int] = []
+        buffer = memoryview(mmap.mmap(-1, CHUNK))
+        calls: dict[str, Callable[[dict[str, Any]], None]] = {
+            "load": lambda _: self._load(peer),
+            "fetch": lambda message: self._fetch(peer, message, Slot(slot), buffer),
+            "loaded": lambda _: self._note(peer),
+        }
+        try:
+            while True:
+                message, descriptors = peer.receive()
+                if message.get("do") == "slot":
+                    close_all(slot)
+                    slot = descriptors
+                    Slot(slot)
+                    peer.send({"ok": True})
+                else:
+                    close_all(descriptors)
+                    call = calls.get(str(message.get("do")))
+                    if call is None:
+                        raise ApartError("this is no time for that")
+                    call(message)
+        finally:
+            close_all(slot)
+
+    def _load(self, peer: Peer) -> None:
+        self._wait()
+        layout, descriptors = self.layouts[peer.owner], self._files.descriptors
+        if layout.fetched:
+            self._expect(peer.owner)
+        regions = [[run.start, run.length] for run in self._owners[peer.owner]]
+        told = {"regions": regions, "extents": layout.extents, "fetched": layout.fetched, "files": len(descriptors)}
+        peer.send(told)
+        for first in range(0, len(descriptors), BATCH):
+            peer.send({"ok": True}, descriptors[first : first + BATCH])
+
+    def _expect(self, owner: int) -> None:
+        """A store that is elsewhere reads ahead what will be asked for."""
+        if self._artifact.is_remote:
+            self._artifact.expect(chunk for run in self._owners[owner] for chunk in self._artifact.chunks(run))
+
+    def _fetch(self, peer: Peer, message: dict[str, Any], slot: Slot, buffer: memoryview) -> None:
+        start, offset, length = (number(message, name) for name in ("start", "offset", "length"))
+        run = next((run for run in self._owners[peer.owner] if run.start == start), None)
+        if run is None or offset % CHUNK or not 0 < length <= slot.size or offset + length > run.length:
+            raise ApartError("the piece is of nothing that was kept")
+        chunks = self._chunks_of(run)
+        for at in range(0, length, CHUNK):
+            size, chunk = min(CHUNK, length - at), chunks.get(offset + at)
+            self._put(slot, at, size, chunk, buffer)
+        peer.send({"ok": True})
+
+    def _put(self, slot: Slot, at: int, size: int, chunk: Chunk | None, buffer: memoryview) -> None:
+        """A chunk into a slot, its zeros too: there may be something else in it."""
+        position = 0
+        if chunk is not None:
+            dense = self._artifact.fetch(chunk, buffer)
+            self._artifact.check(chunk, dense)
+            for offset, content in self._artifact.pieces(chunk, dense):
+                _write(slot.descriptor, memoryview(_ZERO)[: max(0, min(offset, size) - position)], at + position)
+                _write(slot.descriptor, content[: max(0, size - offset)], at + offset)
+                position = offset + len(content)
+        _write(slot.descriptor, memoryview(_ZERO)[: max(0, size - position)], at + position)
+
+    def _chunks_of(self, run: Run) -> dict[int, Chunk]:
+        with self._lock:
+            key = run.owner, run.start
+            if key not in self._chunks:
+                self._chunks[key] = {chunk.offset: chunk for chunk in self._artifact.chunks(run)}
+            return self._chunks[key]
+
+    def _note(self, peer: Peer) -> None:
+        with self._lock:
+            self._loaded.add(peer.owner)
+            complete = self._loaded == self._owners.keys()
+        peer.send({"ok": True})
+        if complete:
+            self._loop.call_soon_threadsafe(self.done.set)
+
+
+def _write(descriptor: int, content: memoryview, offset: int) -> None:
+    while content:
+        count = os.pwrite(descriptor, content, offset)
+        content, offset = content[count:], offset + count

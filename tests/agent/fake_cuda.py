@@ -1,0 +1,175 @@
+"""The driver's library on host memory, as far as memory apart calls it. Whoever touches what is not mapped dies."""
+
+import ctypes
+import mmap
+import re
+from types import SimpleNamespace
+
+GRAIN = 2 << 20
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.mmap.restype = ctypes.c_void_p
+LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+LIBC.mprotect.argtypes = LIBC.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+NORESERVE = 0x4000
+NOTHING = 0
+
+
+def value(argument):
+    return argument.value or 0 if hasattr(argument, "value") else argument
+
+
+def snake(name):
+    return re.sub("(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
+
+
+def put(pointer, number):
+    pointer._obj.value = number
+
+
+class FakeCuda:
+    """Every call returns 0, or the error that `failing` has for its name."""
+
+    def __init__(self):
+        self.failing = {}
+        self.reserved, self.mapped, self.registered, self.streams = {}, {}, {}, set()
+        self.handles = {}
+        self.calls = []
+        self._next = 1
+
+    def __getattr__(self, name):
+        if not re.match("cu[A-Z]", name):
+            raise AttributeError(name)
+
+        def call(*arguments):
+            self.calls.append(name)
+            if name in self.failing:
+                return self.failing[name]
+            getattr(self, snake(name), lambda *_: None)(*arguments)
+            return 0
+
+        return call
+
+    def cu_get_error_name(self, _code, pointer):
+        pointer._obj.value = b"CUDA_ERROR_OUT_OF_MEMORY"
+
+    def cu_device_get(self, pointer, ordinal):
+        put(pointer, value(ordinal))
+
+    def cu_device_primary_ctx_retain(self, pointer, _device):
+        put(pointer, 0xC0)
+
+    def cu_mem_get_allocation_granularity(self, pointer, _properties, _option):
+        put(pointer, GRAIN)
+
+    def cu_mem_address_reserve(self, pointer, length, _alignment, at, _flags):
+        length, at = value(length), value(at)
+        address = LIBC.mmap(at, length + GRAIN, NOTHING, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE, -1, 0)
+        aligned = -(-address // GRAIN) * GRAIN
+        self.reserved[aligned] = (length, address)
+        put(pointer, aligned)
+
+    def cu_mem_address_free(self, address, length):
+        length, start = self.reserved.pop(value(address))
+        assert value(address) not in self.mapped
+        LIBC.munmap(start, length + GRAIN)
+
+    def cu_mem_create(self, pointer, length, properties, _flags):
+        assert (properties._obj.type, properties._obj.location.type) == (1, 1)
+        self.handles[self._next] = value(length)
+        put(pointer, self._next)
+        self._next += 1
+
+    def cu_mem_map(self, address, length, _offset, handle, _flags):
+        address, length = value(address), value(length)
+        assert self.reserved[address][0] == length == self.handles[value(handle)]
+        self.mapped[address] = length
+
+    def cu_mem_set_access(self, address, length, access, count):
+        assert (access._obj.flags, value(count)) == (3, 1)
+        LIBC.mprotect(value(address), value(length), mmap.PROT_READ | mmap.PROT_WRITE)
+        ctypes.memset(value(address), 0xAA, value(length))  # Whatever was there before.
+
+    def cu_mem_unmap(self, address, length):
+        if self.mapped.pop(value(address), None):
+            LIBC.madvise(value(address), value(length), mmap.MADV_DONTNEED)
+            LIBC.mprotect(value(address), value(length), NOTHING)
+
+    def cu_mem_release(self, handle):
+        del self.handles[value(handle)]
+
+    def cu_mem_host_register_v2(self, address, length, _flags):
+        self.registered[value(address)] = value(length)
+
+    def cu_mem_host_unregister(self, address):
+        del self.registered[value(address)]
+
+    def cu_mem_host_alloc(self, pointer, length, _flags):
+        memory = ctypes.create_string_buffer(value(length))
+        put(pointer, ctypes.addressof(memory))
+        self.registered[ctypes.addressof(memory)] = memory
+
+    def cu_mem_free_host(self, address):
+        del self.registered[value(address)]
+
+    def cu_stream_create(self, pointer, _flags):
+        put(pointer, 0x5000 + self._next)
+        self.streams.add(0x5000 + self._next)
+        self._next += 1
+
+    def cu_stream_destroy_v2(self, stream):
+        self.streams.remove(value(stream))
+
+    def cu_memcpy_dto_hasync_v2(self, host, address, length, stream):
+        assert value(host) in self.registered
+        assert value(stream) in self.streams
+        ctypes.memmove(value(host), value(address), value(length))
+
+    def cu_memcpy_hto_dasync_v2(self, address, host, length, stream):
+        assert value(host) in self.registered
+        assert value(stream) in self.streams
+        ctypes.memmove(value(address), value(host), value(length))
+
+    def cu_memset_d8_async(self, address, byte, length, _stream):
+        ctypes.memset(value(address), value(byte), value(length))
+
+
+class FakeTorch:
+    """As much of torch as its pools need; `segments` are what its allocator says it has."""
+
+    def __init__(self):
+        self.segments = []
+        self.alloc = self.free = None
+        self.inside = []
+        self.__version__ = "2.11"
+        self._C = SimpleNamespace(_cuda_customAllocator=self._customise)
+        self.cuda = SimpleNamespace(
+            MemPool=lambda allocator: ("pool", allocator),
+            init=lambda: None,
+            is_available=lambda: True,
+            current_device=lambda: 0,
+            device=self._within,
+            use_mem_pool=self._within,
+            memory_snapshot=lambda: self.segments,
+            empty_cache=lambda: self.inside.append("emptied"),
+        )
+
+    def device(self, _name):
+        return SimpleNamespace(index=1)
+
+    def _customise(self, alloc, free):
+        self.alloc = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p)(alloc)
+        self.free = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p)(free)
+        return "allocator"
+
+    def _within(self, what):
+        torch = self
+
+        class Within:
+            def __enter__(self):
+                torch.inside.append(what)
+
+            def __exit__(self, *_):
+                torch.inside.remove(what)
+
+        return Within()

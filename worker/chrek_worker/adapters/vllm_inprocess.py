@@ -1,0 +1,40 @@
+"""A vLLM engine in the worker's own process, for programs that serve without vLLM's server: what they give to the hook.
+
+hook.install(**vllm_inprocess.calls(llm))
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from chrek_worker.adapters.errors import AdapterError
+
+
+def calls(engine: Any, loop: asyncio.AbstractEventLoop | None = None) -> dict[str, Callable[[], None]]:
+    """`before_capture` and `on_restore` of an engine that was made with `enable_sleep_mode=True`.
+
+    Args:
+        engine: A `vllm.LLM`, which must not be generating when its capture begins; or an `AsyncLLM`, whose requests under way are
+            waited for.
+        loop: The loop that an AsyncLLM runs on: the hook calls from a thread of its own.
+    """
+
+    def before_capture() -> None:
+        if loop is None:
+            # Its engine knows no waiting where it runs in this very process.
+            engine.sleep(level=1)
+        else:
+            _finished(engine.sleep(level=1, mode="wait"), loop)
+
+    def on_restore() -> None:
+        awake = engine.wake_up() if loop is None else _finished(engine.wake_up(), loop)
+        if awake is False:
+            raise AdapterError("vLLM still sleeps after wake_up()")
+
+    return {"before_capture": before_capture, "on_restore": on_restore}
+
+
+def _finished(call: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop) -> Any:
+    return asyncio.run_coroutine_threadsafe(call, loop).result()

@@ -1,0 +1,168 @@
+"""GPU memory that is kept apart: each allocation has an address range of its own, whose memory can go and come back."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+
+from chrek_worker.apart.driver import CudaError, Driver
+from chrek_worker.apart.region import Blocks, Region, unused, used
+from chrek_worker.apart.slot import SharedSlot, Slot
+
+InUse = Callable[[], "Blocks | None"]
+
+
+class CudaMemory:
+    """Allocations on one GPU.
+
+    Args:
+        driver: The GPU.
+        in_use: What in them is in use; None where that is not known, and then all of it is.
+    """
+
+    def __init__(self, driver: Driver, in_use: InUse = lambda: None) -> None:
+        self._driver = driver
+        self._in_use = in_use
+        self._lock = threading.Lock()
+        self._lengths: dict[int, int] = {}
+        self._handles: dict[int, int] = {}
+
+    def allocate(self, nbytes: int) -> int:
+        """The address of new memory of at least so many bytes. Raises CudaError."""
+        grain = self._driver.granularity
+        length = -(-nbytes // grain) * grain
+        self._driver.enter()
+        address = self._driver.reserve(length)
+        try:
+            handle = self._driver.populate(address, length)
+        except BaseException:
+            self._driver.forget(address, length)
+            raise
+        with self._lock:
+            self._lengths[address], self._handles[address] = length, handle
+        return address
+
+    def free(self, address: int) -> None:
+        """Gives an allocation back, address and all; of one that was vacated, the address. Raises CudaError."""
+        with self._lock:
+            length, handle = self._lengths.pop(address), self._handles.pop(address, None)
+        self._driver.enter()
+        if handle is not None:
+            self._driver.synchronize()
+            self._driver.drop(address, length, handle)
+        self._driver.forget(address, length)
+
+    def regions(self) -> list[Region]:
+        """See Memory."""
+        with self._lock:
+            return sorted(Region(*item) for item in self._lengths.items())
+
+    def stretches(self) -> list[Region]:
+        """See Memory."""
+        in_use = self._in_use()
+        return self.regions() if in_use is None else used(self.regions(), in_use)
+
+    def settle(self) -> None:
+        """See Memory. What is not in use becomes zeros: it would only make two captures of the same weights differ."""
+        self._driver.enter()
+        self._driver.synchronize()
+        in_use = self._in_use()
+        for gap in [] if in_use is None else unused(used(self.regions(), in_use), in_use):
+            self._driver.clear(gap.address, gap.length, 0)
+        self._driver.synchronize()
+
+    def vacate(self, region: Region) -> None:
+        """See Memory."""
+        self._driver.enter()
+        self._driver.drop(region.address, region.length, self._handles.pop(region.address))
+
+    def occupy(self, region: Region) -> None:
+        """See Memory."""
+        self._driver.enter()
+        try:
+            handle = self._driver.populate(region.address, region.length)
+        except CudaError as error:
+            # Where the range itself has not come through the restore, it is free and can be had again.
+            try:
+                self._driver.reserve(region.length, at=region.address)
+            except CudaError:
+                raise error from None
+            handle = self._driver.populate(region.address, region.length)
+        with self._lock:
+            self._handles[region.address] = handle
+
+    def lane(self, size: int, *, shared: bool = True) -> CudaLane:
+        """See Memory."""
+        self._driver.enter()
+        return CudaLane(self._driver, RegisteredSlot(self._driver, size) if shared else PinnedSlot(self._driver, size))
+
+
+class RegisteredSlot(SharedSlot):
+    """A shared slot that the GPU copies from and to at full speed."""
+
+    def __init__(self, driver: Driver, size: int) -> None:
+        super().__init__(size)
+        self._driver = driver
+        try:
+            driver.register(self.address, size)
+        except BaseException:
+            super().close()
+            raise
+
+    def close(self) -> None:
+        """See Slot."""
+        self._driver.unregister(self.address)
+        super().close()
+
+
+class PinnedSlot:
+    """The driver's own pinned memory."""
+
+    def __init__(self, driver: Driver, size: int) -> None:
+        self._driver = driver
+        self.size = size
+        self.address = driver.pin(size)
+        self.view = memoryview((ctypes.c_ubyte * size).from_address(self.address)).cast("B")
+
+    def close(self) -> None:
+        """See Slot."""
+        self.view.release()
+        self._driver.unpin(self.address)
+
+
+class CudaLane:
+    """Copies by the GPU, between its memory and a pinned slot."""
+
+    def __init__(self, driver: Driver, slot: Slot) -> None:
+        self._driver = driver
+        self.slot = slot
+        try:
+            self._stream = driver.stream()
+        except BaseException:
+            slot.close()
+            raise
+
+    def save(self, address: int, length: int) -> None:
+        """See Lane."""
+        self._driver.to_host(self.slot.address, address, length, self._stream)
+        self.wait()
+
+    def load(self, address: int, length: int) -> None:
+        """See Lane."""
+        self._driver.to_device(address, self.slot.address, length, self._stream)
+
+    def clear(self, address: int, length: int) -> None:
+        """See Lane."""
+        self._driver.clear(address, length, self._stream)
+
+    def wait(self) -> None:
+        """See Lane."""
+        self._driver.wait(self._stream)
+
+    def close(self) -> None:
+        """See Lane. Any thread may do it."""
+        self._driver.enter()
+        self.wait()
+        self._driver.end(self._stream)
+        self.slot.close()
