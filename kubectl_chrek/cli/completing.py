@@ -24,7 +24,14 @@ _CHOICES: Final = {
     "--backend-framework": ("vllm", "sglang", "trtllm"),
     "--output": ("json", "yaml", "name", "wide", "jsonpath=", "custom-columns="),
 }
-_LIVE: Final = {"--namespace": "namespaces", "--node": "nodes", "--graph": "graphs", "--context": "contexts"}
+_LIVE: Final = {
+    "--namespace": "namespaces",
+    "--node": "nodes",
+    "--nodes": "nodes",
+    "--checkpoint": "checkpoints",
+    "--graph": "graphs",
+    "--context": "contexts",
+}
 _PATHS: Final = ("--filename", "--kubeconfig", "--pod-template", "--state")
 _SHELLS: Final = ("bash", "zsh", "fish", "install")
 
@@ -84,7 +91,8 @@ def _values(opts: Sequence[str], partial: str, prefix: str, before: Sequence[str
     if known in _PATHS:
         return [], FILES
     values: Iterable[str] = _CHOICES[known] if known in _CHOICES else _live(_LIVE[known], before) if known else ()
-    return [(prefix + value, "") for value in values if value.startswith(partial)], NO_FILES
+    named = (value.partition("\t")[::2] for value in values)
+    return [(prefix + value, text) for value, text in named if value.startswith(partial)], NO_FILES
 
 
 def _arguments(command: Any, rest: Sequence[str], partial: str, before: Sequence[str]) -> tuple[list[Candidate], int]:
@@ -93,7 +101,7 @@ def _arguments(command: Any, rest: Sequence[str], partial: str, before: Sequence
         return [(each, "") for each in _SHELLS if each.startswith(partial)], NO_FILES
     if command.name in ("hash", "import") or (command.name == "export" and rest):
         return [], FILES
-    if not any("NAME" in metavar for metavar in metavars) or "--" in rest:
+    if not any("NAME" in metavar for metavar in metavars) or "--" in rest or (command.name == "copy" and rest):
         return [], NO_FILES
     named = _live("checkpoints", before)
     found = (each.partition("\t")[::2] for each in named)

@@ -71,11 +71,21 @@ def object_name(resource: Resource, name: str) -> str:
 
 
 def _write_custom_columns(spec: str, bodies: Sequence[Body], *, show_headers: bool) -> None:
-    columns = []
-    for column in spec.split(","):
-        header, colon, path = column.partition(":")
-        if not colon or not header or not path:
-            raise UsageError(f"--output: cannot read the column {column!r}", hint="write HEADER:.path,HEADER:.path")
-        columns.append((header, parse_path(path)))
-    rows = [[",".join(map(text_of, find(path, body))) or NONE for _, path in columns] for body in bodies]
-    output.write_table([header for header, _ in columns], rows, show_headers=show_headers)
+    columns = CustomColumns(spec)
+    output.write_table(columns.headers, [columns.row(body) for body in bodies], show_headers=show_headers)
+
+
+class CustomColumns:
+    """What `-o custom-columns=` asks for. Raises UsageError when it cannot be read."""
+
+    def __init__(self, spec: str) -> None:
+        parts = [(column, *column.partition(":")) for column in spec.split(",")]
+        wrong = next((column for column, header, _, path in parts if not header or not path), None)
+        if wrong is not None:
+            raise UsageError(f"--output: cannot read the column {wrong!r}", hint="write HEADER:.path,HEADER:.path")
+        self.headers = [header for _, header, _, _ in parts]
+        self._paths = [parse_path(path) for _, _, _, path in parts]
+
+    def row(self, body: Body) -> list[str]:
+        """The cells of one object."""
+        return [",".join(map(text_of, find(path, body))) or NONE for path in self._paths]

@@ -1,17 +1,21 @@
 """What `ls` prints: once, or for ever."""
 
+import json
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from kubectl_chrek.cli import diagnostics, output
 from kubectl_chrek.cli.diagnostics import ExitCode
 from kubectl_chrek.cli.formats import Format, write_objects
+from kubectl_chrek.cli.paging import Table, sink
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS
 from kubectl_chrek.ops import clock
 from kubectl_chrek.ops.connection import ConnectionOptions
-from kubectl_chrek.ops.listing import Body, Selection, check_names, fetch, headers, label_cells, label_headers, place, row, sort_by
+from kubectl_chrek.ops.listing import Body, Selection, check_names, fetch, place, sort_by
+from kubectl_chrek.ops.rows import headers, label_cells, label_headers, read_page, row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,7 @@ class Listing:
 
     async def show(self, cluster: Cluster) -> ExitCode:
         """Prints what is there."""
-        if self.form.table and not (self.selection.names or self.sort_by):
+        if not (self.selection.names or self.sort_by or self.form.kind == "jsonpath"):
             return await self._show_pages(cluster)
         bodies, errors = await fetch(cluster, self.connection, self.selection)
         errors = [] if self.ignore_not_found else errors
@@ -75,16 +79,15 @@ class Listing:
         return ExitCode.OK
 
     async def _show_pages(self, cluster: Cluster) -> ExitCode:
-        """Keeps the rows only: ten thousand objects are a hundred times larger."""
-        found: list[tuple[tuple[str, str], list[str]]] = []
-        selection, scope = self.selection, self.connection.scope(cluster)
-        pages = cluster.pages(CHECKPOINTS, scope, labels=selection.labels, fields=selection.fields, size=self.chunk_size)
-        async for bodies in pages:
-            found += zip(map(place, bodies), self._rows(bodies), strict=True)
-        if found:
-            rows = [cells for _, cells in sorted(found)]
-            output.write_table(self._headers(), rows, show_headers=self.columns.show_headers)
-        elif not self.ignore_not_found:
+        """Prints answers as they come, which is in the order of namespaces and names: the objects are not kept."""
+        selection, scope, show = self.selection, self.connection.scope(cluster), self.columns.show_headers
+        into = sink(self.form, lambda: Table(self._headers(), self._rows, show_headers=show), show_headers=show)
+        chosen = {"labels": selection.labels, "fields": selection.fields}
+        read = read_page if self.form.table else json.loads
+        async with aclosing(cluster.pages(CHECKPOINTS, scope, **chosen, size=self.chunk_size, read=read)) as pages:
+            async for bodies in pages:
+                into.add(sorted(bodies, key=place))
+        if not (into.end() or self.ignore_not_found):
             self._say_nothing(cluster)
         return ExitCode.OK
 

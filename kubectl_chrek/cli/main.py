@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from importlib.util import find_spec, module_from_spec
 from typing import ClassVar, Final
 
 import typer
@@ -15,7 +16,7 @@ _COMMANDS: Final = "kubectl_chrek.cli.commands"
 _NAMES: Final = (
     *("ls", "describe", "inspect", "diff", "events", "logs"),
     *("prewarm", "pin", "unpin", "verify", "gc", "undelete"),
-    *("export", "import"),
+    *("export", "import", "copy"),
     *("df", "compat", "hash", "doctor", "tui", "demo", "completion", "version"),
 )
 
@@ -32,10 +33,24 @@ app = typer.Typer(cls=Chrek, **FRAMEWORK)
 register_root(app)
 
 
+def import_parts(*packages: str) -> None:
+    """Makes packages from which parts can be imported without all the others.
+
+    Of the Kubernetes client we use a connection and a reader of kubeconfigs; importing the package itself imports a second client,
+    a validator of schemas and more, which takes longer than most commands do.
+    """
+    for name in packages:
+        spec = find_spec(name)
+        if spec is not None and name not in sys.modules:
+            sys.modules[name] = module_from_spec(spec)
+
+
 def main() -> None:
     """The entry point; leaves the process with one of diagnostics.ExitCode."""
     # Ten thousand objects hold no cycles, but by default the collector would look through all of them again and again.
     gc.set_threshold(100_000, 50, 50)
+    if "demo" not in sys.argv:  # Which has programs that use more of it.
+        import_parts("kubernetes", "kubernetes.aio")
     if sys.argv[1:2] == [_COMPLETE]:
         from kubectl_chrek.cli.completing import complete
 

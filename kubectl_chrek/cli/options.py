@@ -91,7 +91,7 @@ def choice(flag: str, value: str, allowed: tuple[str, ...]) -> str:
         UsageError: It is not.
     """
     if value not in allowed:
-        raise UsageError(f"{flag}: invalid value {value!r}", hint=f"one of {', '.join(allowed)}")
+        raise UsageError(f"{flag}: invalid value {value!r}", hint=f"one of {', '.join(filter(None, allowed))}")
     return value
 
 

@@ -37,7 +37,7 @@ def write_lines(lines: Iterable[str]) -> None:
 
 def one_line(text: str) -> str:
     """The text with all its line breaks and control characters made visible."""
-    return text.translate(_CONTROLS)
+    return text if text.isprintable() else text.translate(_CONTROLS)
 
 
 def write_table(
@@ -60,14 +60,12 @@ def write_table(
 
 def write_json(value: object) -> None:
     """Writes indented JSON."""
-    write(json.dumps(value, indent=4, ensure_ascii=False) + "\n")
+    write(_as_json(value) + "\n")
 
 
 def write_yaml(value: object) -> None:
     """Writes one YAML document."""
-    import yaml
-
-    write(yaml.dump(value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, default_flow_style=False, width=float("inf")))
+    write(_as_yaml(value))
 
 
 def write_structured(kind: str, value: object) -> None:
@@ -81,6 +79,46 @@ def write_structured(kind: str, value: object) -> None:
 def as_list(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Kubectl's envelope around many objects."""
     return {"apiVersion": "v1", "items": list(items), "kind": "List", "metadata": {"resourceVersion": ""}}
+
+
+class ListWriter:
+    """Writes what write_structured makes of as_list, to the letter, but as the objects come: none of them is kept."""
+
+    def __init__(self, kind: str) -> None:
+        before, after = (_as_json if kind == "json" else _as_yaml)(as_list(())).split("[]")
+        self._kind, self._before, self._after = kind, before, after
+        self._any = False
+
+    def write(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Writes some more objects."""
+        if items and self._kind == "json":
+            pieces = [_as_json(item).replace("\n", "\n" + _JSON_ITEM) for item in items]
+            write((",\n" if self._any else f"{self._before}[\n") + ",\n".join(_JSON_ITEM + piece for piece in pieces))
+        elif items:
+            write(("" if self._any else f"{self._before.rstrip()}\n") + _as_yaml(items))
+        self._any = self._any or bool(items)
+
+    def end(self) -> None:
+        """Writes what follows the objects."""
+        closing = {"json": f"\n{_JSON_ITEM[:4]}]{self._after}\n", "yaml": self._after.lstrip()}
+        write(closing[self._kind] if self._any else f"{self._before}[]{self._after}" + "\n" * (self._kind == "json"))
+
+
+_JSON_ITEM: Final = " " * 8
+"""How far an object of a list is indented."""
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, indent=4, ensure_ascii=False)
+
+
+def _as_yaml(value: object) -> str:
+    import yaml
+
+    text: str = yaml.dump(
+        value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, default_flow_style=False, width=float("inf")
+    )
+    return text
 
 
 def _dumper() -> Any:

@@ -1,7 +1,7 @@
 """What `prewarm` does with its flags."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from kubectl_chrek.cli.diagnostics import ExitCode, ProgressLine
 from kubectl_chrek.cli.formats import Format, object_name, write_objects
 from kubectl_chrek.cli.identity_flags import IdentitySpec, parse_flags
 from kubectl_chrek.cli.session import run
+from kubectl_chrek.cli.staging import Staging
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS
 from kubectl_chrek.ops.connection import ConnectionOptions
@@ -29,12 +30,14 @@ from kubectl_chrek.ops.prewarm import (
     wanted_from_live_graph,
 )
 from kubectl_chrek.ops.progress import failure_of, progress_text, step_text, wait_until_settled
+from kubectl_chrek.ops.staging import Chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where the wanted checkpoints come from: exactly one of `files`, `graph` and `identity`."""
+    """Where the wanted checkpoints come from: exactly one of `names`, `files`, `graph` and `identity`."""
 
+    names: tuple[str, ...]
     files: tuple[str, ...]
     graph: str
     service: str
@@ -46,8 +49,8 @@ class Source:
 
     def check(self) -> None:
         """Raises UsageError when the flags contradict each other or say too little."""
-        if sum(map(bool, (self.files, self.graph, self.identity))) != 1:
-            raise UsageError("give one of: an identity (--model and others), -f FILE, --graph NAME")
+        if sum(map(bool, (self.names, self.files, self.graph, self.identity))) != 1:
+            raise UsageError("give one of: an identity (--model and others), -f FILE, --graph NAME, --checkpoint NAME")
         if self.service and not self.graph:
             raise UsageError("--service needs --graph")
         if self.gpus < 0:
@@ -66,6 +69,8 @@ class Source:
         Raises:
             UsageError: A file or flag is off.
         """
+        if self.names:
+            return [Wanted(name, "", None) for name in dict.fromkeys(self.names)]
         if self.files:
             return [wanted for path in self.files for document in _documents(path) for wanted in wanted_from_document(document)]
         identity = parse_flags(self.identity)
@@ -85,6 +90,7 @@ class Prewarming:
 
     connection: ConnectionOptions
     source: Source
+    staging: Staging
     wait: bool
     seconds: float
     dry_run: str
@@ -94,12 +100,13 @@ class Prewarming:
     def run(self) -> ExitCode:
         """Does it all."""
         self.source.check()
+        self.staging.check()
         if self.connection.all_namespaces:
             raise UsageError("-A makes no sense here", hint="give -n NAMESPACE")
         if self.source.graph:
             return run(self.connection, self._prewarm_graph)
         wanted = self.source.read()
-        if self.dry_run == "client":
+        if self.dry_run == "client" and not self.staging:
             # Nothing is asked of any cluster: this also works without one.
             self._write([_pretended(each) for each in wanted])
             return ExitCode.OK
@@ -110,7 +117,8 @@ class Prewarming:
         return await self._prewarm(cluster, wanted)
 
     async def _prewarm(self, cluster: Cluster, wanted: Sequence[Wanted]) -> ExitCode:
-        """Creates or finds one after the other; one that fails does not stop the next."""
+        """Creates or finds one after the other; one that fails does not stop the next. Nodes are chosen before anything is done."""
+        chosen = await self.staging.choose(cluster) if self.staging else None
         done: dict[str, list[Prewarmed]] = {}
         code = ExitCode.OK
         for each in wanted:
@@ -130,6 +138,8 @@ class Prewarming:
             for namespace, results in done.items():
                 done[namespace], waited = await self._wait(cluster, namespace, results)
                 code = waited or code
+        if chosen is not None:
+            code = await self._stage(cluster, chosen, done) or code
         if self.form.kind:
             self._write([result for results in done.values() for result in results])
         return code
@@ -154,6 +164,21 @@ class Prewarming:
         checkpoints = map(read_checkpoint, settled.values())
         codes = [diagnostics.report(failure_of(each)) for each in checkpoints if each.phase == names.Phase.FAILED]
         return [replace(result, body=settled[result.name]) for result in results], codes[0] if codes else ExitCode.OK
+
+    async def _stage(self, cluster: Cluster, chosen: Chosen, done: Mapping[str, Sequence[Prewarmed]]) -> ExitCode:
+        """Has the nodes' caches filled with what is there, or will be when it is Ready."""
+        code = ExitCode.OK
+        for namespace, results in done.items():
+            there = [each for each in results if each.body and (each.verb == "unchanged" or self.dry_run == "none")]
+            for each in results:
+                if each not in there:
+                    self.staging.pretend(each.name, chosen)
+            found = [found for each in there if (found := read_checkpoint(each.body)).phase != names.Phase.FAILED]
+            try:
+                code = await self.staging.run(cluster, found, chosen, namespace) or code
+            except ChrekError as error:
+                code = diagnostics.report(error)
+        return code
 
     def _show(self, checkpoint: Checkpoint) -> None:
         self.progress.update(f"{checkpoint.metadata.name}: {step_text(checkpoint)}", progress_text(checkpoint))

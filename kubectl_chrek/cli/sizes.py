@@ -22,10 +22,9 @@ def checkpoint_table(report: Report, *, namespaces: bool) -> Table:
     rows = []
     for group in report.groups:
         for usage in group.usages:
-            metadata = usage.checkpoint.metadata
             sizes = [human_bytes(size) for size in (usage.logical, usage.stored, usage.shared, usage.unique)]
-            cells = [metadata.name, usage.model or NONE, group.backend or UNKNOWN, *sizes, "yes" if usage.active else "no"]
-            rows.append([metadata.namespace] * namespaces + cells)
+            cells = [usage.name, usage.model or NONE, group.backend or UNKNOWN, *sizes, "yes" if usage.active else "no"]
+            rows.append([usage.namespace] * namespaces + cells)
     headers = ["NAME", "MODEL", "BACKEND", "LOGICAL", "STORED", "SHARED", "UNIQUE", "ACTIVE"]
     return ["NAMESPACE"] * namespaces + headers, rows
 

@@ -11,9 +11,18 @@ from kubectl_chrek.cli.diagnostics import ExitCode, ProgressLine
 from kubectl_chrek.cli.formats import object_name
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS
+from kubectl_chrek.ops import clock
 from kubectl_chrek.ops.connection import ConnectionOptions
 from kubectl_chrek.ops.listing import Selection, fetch_checkpoints
-from kubectl_chrek.ops.verifying import OK, outcome, progress_text, request, wait_until_verified
+from kubectl_chrek.ops.verifying import (
+    fetch_live_nodes,
+    is_good,
+    outcome,
+    progress_text,
+    repair_wish,
+    request,
+    wait_until_verified,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +31,12 @@ class Verifying:
 
     connection: ConnectionOptions
     selection: Selection
+    require_signature: bool = False
     wait: bool
     seconds: float
     output_format: str
+    repair: bool = False
+    sources: tuple[str, ...] = ()
     nonce: str = field(default_factory=lambda: secrets.token_hex(8))
     progress: ProgressLine = field(default_factory=ProgressLine)
 
@@ -49,15 +61,18 @@ class Verifying:
         finally:
             self.progress.close()
         self._write(asked, answers)
-        return ExitCode.PARTIAL if any(answer.result != OK for answer in answers.values()) else code
+        good = all(is_good(answer, signed=self.require_signature) for answer in answers.values())
+        return code if good else ExitCode.PARTIAL
 
     async def _ask(self, cluster: Cluster, found: list[Checkpoint]) -> tuple[dict[str, str], ExitCode]:
         """Names by UID of those that were asked for, and what to exit with."""
         asked: dict[str, str] = {}
         code = ExitCode.OK
+        live = await fetch_live_nodes(cluster, clock.now()) if self.repair and found else []
         for checkpoint in found:
+            wish = repair_wish(checkpoint, self.nonce, live, self.sources) if self.repair else None
             try:
-                await request(cluster, checkpoint, self.nonce)
+                await request(cluster, checkpoint, self.nonce, wish)
             except ChrekError as error:
                 code = diagnostics.report(error)
             else:
@@ -65,7 +80,8 @@ class Verifying:
         return asked, code
 
     def _say_asked(self, asked: Mapping[str, str], cluster: Cluster) -> None:
-        suffix = "" if self.output_format == "name" else " verification requested"
+        what = "repair" if self.repair else "verification"
+        suffix = "" if self.output_format == "name" else f" {what} requested"
         output.write_lines(f"{object_name(CHECKPOINTS, name)}{suffix}" for name in asked.values())
         if not asked and not self.selection.names:
             where = "" if self.connection.all_namespaces else f" in {cluster.namespace} namespace"
@@ -77,11 +93,12 @@ class Verifying:
             self.progress.update(f"{checkpoint.metadata.name}: verifying", text)
 
     def _write(self, asked: Mapping[str, str], answers: Mapping[str, Verification]) -> None:
-        named = [(name, answers[uid]) for uid, name in asked.items()]
+        named, signed = [(name, answers[uid]) for uid, name in asked.items()], self.require_signature
         if self.output_format in ("json", "yaml"):
             values = [{"name": name} | answer.model_dump(mode="json", by_alias=True, exclude_none=True) for name, answer in named]
             output.write_structured(self.output_format, values)
         elif self.output_format == "name":
-            output.write_lines(object_name(CHECKPOINTS, name) for name, answer in named if answer.result == OK)
+            output.write_lines(object_name(CHECKPOINTS, name) for name, answer in named if is_good(answer, signed=signed))
         else:
-            output.write_lines(output.one_line(outcome(object_name(CHECKPOINTS, name), answer)) for name, answer in named)
+            lines = (outcome(object_name(CHECKPOINTS, name), answer, signed=signed) for name, answer in named)
+            output.write_lines(output.one_line(line) for line in lines)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from kubectl_chrek.api import names
-from kubectl_chrek.api.errors import ChrekError, NotReadyError
+from kubectl_chrek.api.errors import ChrekError, ClusterError, NotReadyError
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.execution import CommandError
 from kubectl_chrek.cluster.resources import PODS
@@ -49,13 +49,23 @@ async def find_agent(cluster: Cluster, *, node: str = "", prefer: str = "", loca
     Raises:
         NotReadyError: There is none.
     """
-    agents = [agent for pod in await cluster.list(PODS, "", labels=AGENT_LABEL) if (agent := read_agent(pod))]
+    agents = [agent for pod in await _agent_pods(cluster) if (agent := read_agent(pod))]
     fitting = [agent for agent in agents if (not node or agent.node == node) and (not location or agent.holds(location))]
     if not fitting:
         where = f" on node {node}" if node else ""
         what = f" whose store holds {location}" if location else ""
         raise NotReadyError(f"no agent is running{where}{what}", hint="see `kubectl chrek doctor`")
     return min(fitting, key=lambda agent: (agent.node != prefer, agent.node))
+
+
+async def _agent_pods(cluster: Cluster) -> list[dict[str, Any]]:
+    """Of all namespaces or, for one who may not look there, of his own."""
+    try:
+        return await cluster.list(PODS, "", labels=AGENT_LABEL)
+    except ClusterError as error:
+        if error.status != 403:
+            raise
+    return await cluster.list(PODS, labels=AGENT_LABEL)
 
 
 def read_agent(pod: Mapping[str, Any]) -> Agent | None:
@@ -81,8 +91,14 @@ def _option(words: Sequence[str], name: str) -> str:
     return found
 
 
-def explain(agent: Agent, error: CommandError) -> ChrekError:
-    """What went wrong in the agent, as our own error."""
+def explain(agent: Agent, error: CommandError | ClusterError) -> ChrekError:
+    """What went wrong in the agent, or on the way into it, as an error that says what to do."""
+    if isinstance(error, ClusterError):
+        if error.status != 403:
+            return error
+        message = f"you may not run a command in the agent: pods/exec in namespace {agent.namespace} is forbidden"
+        hint = "the chart's exporter.enabled=true makes the role chrek-exporter, to be bound to you"
+        return ClusterError(message, status=403, hint=hint)
     said = str(error)
     match = _LOG_LINE.fullmatch(said)
     return ChrekError(f"agent {agent.pod} on {agent.node or 'its node'}: {match[1] if match else said}")

@@ -1,32 +1,36 @@
 """`describe`: one checkpoint with all that is known of it, as lines for a person."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from kubectl_chrek.api.checkpoint import Artifact, Checkpoint, LastRestore, Verification, read_checkpoint
-from kubectl_chrek.api.errors import IdentityError
+from kubectl_chrek.api.checkpoint import Artifact, CachedCopy, Checkpoint, LastRestore, Verification, read_checkpoint
+from kubectl_chrek.api.errors import ClusterError, IdentityError, NotFoundError
+from kubectl_chrek.api.node import Ceilings, read_node
 from kubectl_chrek.cluster import Cluster
-from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS
+from kubectl_chrek.cluster.resources import CHECKPOINTS, CHREK_NODES, EVENTS
 from kubectl_chrek.ops.events import age, last_seen, message, writer
 from kubectl_chrek.ops.formatting import NONE, UNKNOWN, human_age, human_bytes, human_duration, human_seconds
 from kubectl_chrek.ops.pinning import read_pin
 from kubectl_chrek.ops.progress import progress_text
 from kubectl_chrek.ops.retention import delete_after
+from kubectl_chrek.ops.timeline import Step, steps
 
 Body = dict[str, Any]
 Pairs = Sequence[tuple[str, str]]
 
-_READS_ALL: Final = frozenset({"digest", "memory", "verify"})
+Nodes = Mapping[str, Ceilings]
+"""What nodes can do at best, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A checkpoint and the events about it, oldest first."""
+    """A checkpoint, the events about it, oldest first, and what the nodes of its capture and last restore can do at best."""
 
     body: Body
     events: tuple[Body, ...]
+    nodes: Nodes = field(default_factory=dict)
 
 
 async def fetch_described(cluster: Cluster, name: str) -> Described:
@@ -37,7 +41,22 @@ async def fetch_described(cluster: Cluster, name: str) -> Described:
     """
     body = await cluster.get(CHECKPOINTS, name)
     events = await cluster.list(EVENTS, fields=f"involvedObject.uid={body['metadata']['uid']}")
-    return Described(body, tuple(sorted(events, key=last_seen)))
+    return Described(body, tuple(sorted(events, key=last_seen)), await fetch_ceilings(cluster, read_checkpoint(body)))
+
+
+async def fetch_ceilings(cluster: Cluster, checkpoint: Checkpoint) -> Nodes:
+    """What the nodes where it was captured and last restored can do at best; without those that tell nothing, or not to us."""
+    artifact, restore = checkpoint.status.artifact, checkpoint.status.last_restore
+    found: dict[str, Ceilings] = {}
+    for name in sorted({each.node for each in (artifact, restore) if each and each.node}):
+        try:
+            found[name] = read_node(await cluster.get(CHREK_NODES, name, "")).status.ceilings
+        except NotFoundError:
+            continue
+        except ClusterError as error:
+            if error.status != 403:
+                raise
+    return found
 
 
 def describe(described: Described, now: datetime) -> list[str]:
@@ -48,8 +67,8 @@ def describe(described: Described, now: datetime) -> list[str]:
         *_fields(_header(checkpoint, now)),
         *_section("Identity", _identity(checkpoint)),
         *_section("Status", _status(checkpoint, now)),
-        *_section("Artifact", _artifact(status.artifact, now)),
-        *_section("Last Restore", _last_restore(status.last_restore, status.artifact, now)),
+        *_section("Artifact", _artifact(status.artifact, described.nodes, now)),
+        *_section("Last Restore", _last_restore(status.last_restore, status.artifact, described.nodes, now)),
     ]
     conditions = [
         [each.type, each.status, each.reason, human_age(each.last_transition_time, now), each.message] for each in status.conditions
@@ -102,7 +121,7 @@ def _identity(checkpoint: Checkpoint) -> Pairs:
 def _status(checkpoint: Checkpoint, now: datetime) -> Pairs:
     status, pin, due = checkpoint.status, read_pin(checkpoint), delete_after(checkpoint)
     left = human_duration(max((due - now).total_seconds(), 0)) if due else ""
-    caches = ", ".join(f"{copy.node} ({human_bytes(copy.bytes)})" for copy in status.caches)
+    caches = ", ".join(map(_copy, status.caches))
     optional = [
         ("Message", status.message),
         ("Progress", progress_text(checkpoint)),
@@ -119,6 +138,12 @@ def _status(checkpoint: Checkpoint, now: datetime) -> Pairs:
     return [("Phase", checkpoint.phase), *((label, text) for label, text in optional if text), ("Starts", counts)]
 
 
+def _copy(copy: CachedCopy) -> str:
+    """A node's copy: how much of what, and why it is not whole, if it was asked to be."""
+    part = f" of {human_bytes(copy.total)}" if copy.bytes < copy.total else ""
+    return f"{copy.node} ({human_bytes(copy.bytes)}{part}{f': {copy.message}' if copy.message else ''})"
+
+
 def _verification(answer: Verification | None, now: datetime) -> str:
     if answer is None or not answer.result:
         return ""
@@ -126,7 +151,7 @@ def _verification(answer: Verification | None, now: datetime) -> str:
     return f"{answer.result}{when}" + (f": {answer.message}" if answer.message else "")
 
 
-def _artifact(artifact: Artifact | None, now: datetime) -> Pairs:
+def _artifact(artifact: Artifact | None, nodes: Nodes, now: datetime) -> Pairs:
     if artifact is None:
         return []
     return [
@@ -137,7 +162,7 @@ def _artifact(artifact: Artifact | None, now: datetime) -> Pairs:
         ("Captured", _moment(artifact.captured_at, now)),
         ("Cold Start", human_seconds(artifact.cold_start_seconds)),
         ("Capture", _timed(artifact.capture_seconds, artifact.bytes)),
-        *_phases(artifact.phases, artifact.phase_bytes, artifact.bytes),
+        *_phases(artifact.phases, artifact.phase_bytes, artifact.bytes, nodes.get(artifact.node)),
     ]
 
 
@@ -147,7 +172,7 @@ def _size(artifact: Artifact) -> str:
     return f"{human_bytes(artifact.bytes)} in {artifact.files} files{added}{own}"
 
 
-def _last_restore(restore: LastRestore | None, artifact: Artifact | None, now: datetime) -> Pairs:
+def _last_restore(restore: LastRestore | None, artifact: Artifact | None, nodes: Nodes, now: datetime) -> Pairs:
     if restore is None:
         return []
     moved = artifact.bytes if artifact else 0
@@ -157,18 +182,20 @@ def _last_restore(restore: LastRestore | None, artifact: Artifact | None, now: d
         ("Node", restore.node or UNKNOWN),
         ("At", _moment(restore.at, now)),
         ("Took", _timed(restore.seconds, moved if restore.result == "restored" else 0)),
-        *_phases(restore.phases, restore.phase_bytes, moved),
+        *_phases(restore.phases, restore.phase_bytes, moved, nodes.get(restore.node)),
     ]
 
 
-def _phases(phases: Mapping[str, float], moved: Mapping[str, int], size: int) -> Pairs:
-    """Each phase with its share of all, and its rate if it moves bytes; an older agent did not say, but some read them all."""
-    total = sum(phases.values()) or 1.0
-    known = moved or dict.fromkeys(_READS_ALL, size)
+def _phases(phases: Mapping[str, float], moved: Mapping[str, int], size: int, ceilings: Ceilings | None) -> Pairs:
+    """Each phase with its share of all and, if it moves bytes, its rate and how near that is to what the node can do."""
     return [
-        (f"  {name}", f"{human_seconds(seconds):<6} {seconds / total:>4.0%}{_rate(seconds, known.get(name, 0))}")
-        for name, seconds in phases.items()
+        (f"  {step.name}", f"{human_seconds(step.seconds):<6} {step.part:>4.0%}{_rate(step.seconds, step.bytes)}{_reached(step)}")
+        for step in steps(phases, moved, size, ceilings)
     ]
+
+
+def _reached(step: Step) -> str:
+    return "" if step.share is None else f", {step.share:.0%} of the node's {step.bound} ({step.ceiling / 1e9:.2f} GB/s)"
 
 
 def _timed(seconds: float, moved: int) -> str:

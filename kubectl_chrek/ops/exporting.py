@@ -21,7 +21,7 @@ from kubectl_chrek.api.artifact_file import (
     measure,
 )
 from kubectl_chrek.api.checkpoint import Artifact, Checkpoint
-from kubectl_chrek.api.errors import ChrekError, NotReadyError
+from kubectl_chrek.api.errors import ChrekError, ClusterError, NotReadyError
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.execution import BrokenExecutionError, CommandError, execute
 from kubectl_chrek.ops.agents import Agent, explain, find_agent
@@ -95,6 +95,8 @@ async def _fill(
         except BrokenExecutionError:
             if failures >= ATTEMPTS:
                 raise
+        except ClusterError as error:
+            raise explain(agent, error) from error
 
 
 def _resume(file: BinaryIO, artifact: Artifact) -> tuple[int | None, bool]:

@@ -27,7 +27,7 @@ from kubectl_chrek.api.artifact_file import (
     read_part,
     read_parts,
 )
-from kubectl_chrek.api.errors import ChrekError, ConflictError, NotFoundError
+from kubectl_chrek.api.errors import ChrekError, ClusterError, ConflictError, NotFoundError
 from kubectl_chrek.api.identity import parse_identity
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.execution import BrokenExecutionError, CommandError, converse, execute
@@ -104,15 +104,17 @@ async def send(cluster: Cluster, agent: Agent, file: BinaryIO, found: ArtifactFi
         failures, before = 0 if before < 0 or lacking < before else failures + 1, lacking
         bits = int.from_bytes(base64.b64decode(asked["bits"]), "little")
         try:
-            return await _run(cluster, agent, ["import", "-", "-o", "json"], _needed(file, found, bits, progress))
+            words = ["import", "-", "-o", "json", "--offer-to", cluster.namespace]
+            return await _run(cluster, agent, words, _needed(file, found, bits, progress))
         except BrokenExecutionError:
             if failures >= ATTEMPTS:
                 raise
 
 
 async def adopt(cluster: Cluster, found: ArtifactFile, name: str, answer: Body) -> Body:
-    """Creates the checkpoint that asks an agent to adopt the artifact. Raises ConflictError, UsageError."""
-    wanted = {"generation": found.head.generation, "digest": found.head.digest, "move": bool(answer.get("fresh"))}
+    """Creates the checkpoint that asks an agent to adopt what `send` was answered. Raises ConflictError, UsageError."""
+    generation = str(answer["artifact"]).rpartition("/")[2]
+    wanted = {"generation": generation, "digest": answer["digest"], "move": bool(answer.get("fresh"))}
     annotations = {names.ANNOTATION_ADOPT: json.dumps(wanted)}
     return await cluster.create(CHECKPOINTS, found.saved | {"metadata": {"name": name, "annotations": annotations}})
 
@@ -123,7 +125,9 @@ async def _run(cluster: Cluster, agent: Agent, words: list[str], pieces: AsyncGe
         async with running as execution, aclosing(pieces):
             text = await converse(execution, pieces)
         answer = json.loads(text)
-    except CommandError as error:
+    except BrokenExecutionError:
+        raise
+    except (CommandError, ClusterError) as error:
         raise explain(agent, error) from error
     except ValueError:
         raise ChrekError(f"agent {agent.pod} answered with no JSON") from None

@@ -2,44 +2,19 @@
 
 import getpass
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS
-
-_FALSE: Final = ("", "false")
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """Who pinned a checkpoint, why and when; each may be unknown."""
-
-    by: str = ""
-    note: str = ""
-    at: str = ""
-    """RFC 3339."""
-
-    def __str__(self) -> str:
-        """For people: `alice: demo on Friday`."""
-        return ": ".join(filter(None, (self.by, self.note))) or "yes"
+from kubectl_chrek.ops.marks import Pin, parse_pin
 
 
 def read_pin(checkpoint: Checkpoint) -> Pin | None:
-    """The pin of a checkpoint; None when it has none. Any word but `false` is a pin, told or not."""
-    text = checkpoint.metadata.annotations.get(names.ANNOTATION_PIN, "")
-    if text in _FALSE:
-        return None
-    try:
-        found = json.loads(text)
-    except ValueError:
-        return Pin(note="" if text == "true" else text)
-    fields = found if isinstance(found, Mapping) else {}
-    return Pin(*(str(fields.get(name) or "") for name in ("by", "note", "at")))
+    """The pin of a checkpoint; None when it has none."""
+    return parse_pin(checkpoint.metadata.annotations.get(names.ANNOTATION_PIN, ""))
 
 
 async def pin(
@@ -50,11 +25,12 @@ async def pin(
     Raises:
         NotFoundError: There is no such checkpoint.
     """
-    before = read_pin(read_checkpoint(await cluster.get(CHECKPOINTS, name, namespace)))
+    checkpoint = read_checkpoint(await cluster.get(CHECKPOINTS, name, namespace))
+    before = read_pin(checkpoint)
     if before is not None and (before.by, before.note) == (by, note):
         return False
     value = json.dumps({"by": by, "note": note, "at": f"{now:%Y-%m-%dT%H:%M:%SZ}"}, ensure_ascii=False)
-    await _annotate(cluster, name, namespace, value, dry_run=dry_run)
+    await _annotate(cluster, checkpoint, value, dry_run=dry_run)
     return True
 
 
@@ -67,7 +43,7 @@ async def unpin(cluster: Cluster, name: str, namespace: str | None = None, *, dr
     checkpoint = read_checkpoint(await cluster.get(CHECKPOINTS, name, namespace))
     if names.ANNOTATION_PIN not in checkpoint.metadata.annotations:
         return False
-    await _annotate(cluster, name, namespace, None, dry_run=dry_run)
+    await _annotate(cluster, checkpoint, None, dry_run=dry_run)
     return True
 
 
@@ -79,6 +55,7 @@ def whoami() -> str:
         return ""
 
 
-async def _annotate(cluster: Cluster, name: str, namespace: str | None, value: str | None, *, dry_run: bool) -> None:
-    patch: dict[str, Any] = {"metadata": {"annotations": {names.ANNOTATION_PIN: value}}}
-    await cluster.patch(CHECKPOINTS, name, patch, namespace, dry_run=dry_run)
+async def _annotate(cluster: Cluster, checkpoint: Checkpoint, value: str | None, *, dry_run: bool) -> None:
+    metadata = checkpoint.metadata
+    patch: dict[str, Any] = {"metadata": {"uid": metadata.uid, "annotations": {names.ANNOTATION_PIN: value}}}
+    await cluster.patch(CHECKPOINTS, metadata.name, patch, metadata.namespace, dry_run=dry_run)

@@ -50,23 +50,39 @@ def lease_holder(lease: Body, now: datetime) -> str:
 
 
 def references(checkpoints: Iterable[Checkpoint], graphs: Iterable[Body], pods: Iterable[Body]) -> dict[str, tuple[str, ...]]:
-    """Who refers to each checkpoint, by its UID; those that nobody refers to are left out.
+    """Who refers to each checkpoint, by its UID; those that nobody refers to are left out."""
+    users = Users()
+    users.add_graphs(graphs)
+    users.add_pods(pods)
+    found = ((checkpoint.metadata.uid, users.of(checkpoint)) for checkpoint in checkpoints)
+    return {uid: who for uid, who in found if who}
+
+
+class Users:
+    """Who refers to what, of graphs and pods as they come: none of them is kept.
 
     A graph that names an identity refers to all checkpoints of that identity: whichever it uses is the operator's choice.
     """
-    by_name: dict[Key, list[str]] = {}
-    by_hash: dict[Key, list[str]] = {}
-    for graph in graphs:
-        _note_graph(graph, by_name, by_hash)
-    for pod in pods:
-        _note_pod(pod, by_name, by_hash)
-    found = {}
-    for checkpoint in checkpoints:
+
+    def __init__(self) -> None:
+        self._by_name: dict[Key, list[str]] = {}
+        self._by_hash: dict[Key, list[str]] = {}
+
+    def add_graphs(self, graphs: Iterable[Body]) -> None:
+        """Notes what their services refer to."""
+        for graph in graphs:
+            _note_graph(graph, self._by_name, self._by_hash)
+
+    def add_pods(self, pods: Iterable[Body]) -> None:
+        """Notes what their labels refer to."""
+        for pod in pods:
+            _note_pod(pod, self._by_name, self._by_hash)
+
+    def of(self, checkpoint: Checkpoint) -> tuple[str, ...]:
+        """Who refers to this checkpoint."""
         namespace = checkpoint.metadata.namespace
-        users = by_name.get((namespace, checkpoint.metadata.name), []) + by_hash.get((namespace, real_hash(checkpoint)), [])
-        if users:
-            found[checkpoint.metadata.uid] = tuple(dict.fromkeys(users))
-    return found
+        named = self._by_name.get((namespace, checkpoint.metadata.name), [])
+        return tuple(dict.fromkeys(named + self._by_hash.get((namespace, real_hash(checkpoint)), [])))
 
 
 def _leased(checkpoints: Iterable[Checkpoint], leases: Iterable[Body], nodes: Iterable[ChrekNode], now: datetime) -> dict[str, str]:

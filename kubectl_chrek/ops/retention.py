@@ -12,6 +12,7 @@ from typing import Any, Final
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Checkpoint
 from kubectl_chrek.api.errors import IdentityError, UsageError
+from kubectl_chrek.ops import marks
 from kubectl_chrek.ops.formatting import human_bytes, human_duration
 
 _SETTLED: Final = (names.Phase.READY, names.Phase.FAILED)
@@ -216,12 +217,7 @@ def in_use(checkpoint: Checkpoint, facts: Facts) -> str:
 
 def delete_after(checkpoint: Checkpoint) -> datetime | None:
     """When the operator deletes it; None when it is not to be deleted, or the annotation is no time."""
-    text = checkpoint.metadata.annotations.get(names.ANNOTATION_DELETE_AFTER, "")
-    try:
-        due = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return due if due.tzinfo else None
+    return marks.delete_after(checkpoint.metadata.annotations)
 
 
 def last_used(checkpoint: Checkpoint) -> datetime | None:

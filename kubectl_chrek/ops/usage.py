@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS, GRAPHS, PODS
 from kubectl_chrek.ops.compat import fetch_nodes
 from kubectl_chrek.ops.connection import ConnectionOptions
-from kubectl_chrek.ops.references import references
+from kubectl_chrek.ops.references import Users
 from kubectl_chrek.ops.retention import freed_bytes, model_of
 
 
@@ -20,7 +21,10 @@ from kubectl_chrek.ops.retention import freed_bytes, model_of
 class Usage:
     """One checkpoint's artifact, in bytes. `unique` returns if it goes; `active`: somebody refers to it or pinned it."""
 
-    checkpoint: Checkpoint
+    namespace: str
+    name: str
+    backend: str
+    model: str
     logical: int
     stored: int
     unique: int
@@ -31,17 +35,11 @@ class Usage:
         """What it has in common with others."""
         return max(self.logical - self.unique, 0)
 
-    @property
-    def model(self) -> str:
-        """The identity's model."""
-        return model_of(self.checkpoint)
-
     def to_dict(self) -> dict[str, Any]:
         """For -o json and yaml."""
-        metadata = self.checkpoint.metadata
         return {
-            "namespace": metadata.namespace,
-            "name": metadata.name,
+            "namespace": self.namespace,
+            "name": self.name,
             "model": self.model,
             "logicalBytes": self.logical,
             "storedBytes": self.stored,
@@ -112,11 +110,30 @@ class Report:
 
 def report(checkpoints: Iterable[Checkpoint], referenced: Mapping[str, Sequence[str]], nodes: Iterable[ChrekNode]) -> Report:
     """Adds up what has an artifact; groups are in the order of their backends and models."""
+    usages = (_usage(each, active=bool(referenced.get(each.metadata.uid)) or each.pinned) for each in checkpoints)
+    return _report(filter(None, usages), nodes)
+
+
+async def fetch(cluster: Cluster, options: ConnectionOptions) -> Report:
+    """Reads the scope and adds up; of the objects it keeps nothing but their sizes.
+
+    Raises:
+        ChrekError: Something could not be listed.
+    """
+    scope = options.scope(cluster)
+    users, nodes = await asyncio.gather(_users(cluster, scope), _nodes(cluster))
+    usages: list[Usage] = []
+    async with aclosing(cluster.pages(CHECKPOINTS, scope)) as pages:
+        async for bodies in pages:
+            found = (_usage(each, active=bool(users.of(each)) or each.pinned) for each in map(read_checkpoint, bodies))
+            usages += filter(None, found)
+    return _report(usages, nodes)
+
+
+def _report(usages: Iterable[Usage], nodes: Iterable[ChrekNode]) -> Report:
     groups: dict[tuple[str, str], list[Usage]] = {}
-    for checkpoint in checkpoints:
-        usage = _usage(checkpoint, active=bool(referenced.get(checkpoint.metadata.uid)) or checkpoint.pinned)
-        if usage:
-            groups.setdefault((checkpoint.status.storage_type, usage.model), []).append(usage)
+    for usage in usages:
+        groups.setdefault((usage.backend, usage.model), []).append(usage)
     stores = {(store.type, store.location): store for node in nodes if (store := node.status.store).location}
     return Report(
         tuple(Group(*key, tuple(sorted(found, key=_by_size))) for key, found in sorted(groups.items())),
@@ -124,31 +141,28 @@ def report(checkpoints: Iterable[Checkpoint], referenced: Mapping[str, Sequence[
     )
 
 
-async def fetch(cluster: Cluster, options: ConnectionOptions) -> Report:
-    """Reads the scope and adds up.
-
-    Raises:
-        ChrekError: Something could not be listed.
-    """
-    scope = options.scope(cluster)
-    bodies, pods, graphs, nodes = await asyncio.gather(
-        cluster.list(CHECKPOINTS, scope), cluster.list(PODS, scope), _graphs(cluster, scope), _nodes(cluster)
-    )
-    checkpoints = [read_checkpoint(body) for body in bodies]
-    return report(checkpoints, references(checkpoints, graphs, pods), nodes)
-
-
 def _usage(checkpoint: Checkpoint, *, active: bool) -> Usage | None:
-    artifact = checkpoint.status.artifact
+    """What it takes; None without an artifact."""
+    metadata, status, artifact = checkpoint.metadata, checkpoint.status, checkpoint.status.artifact
     if artifact is None:
         return None
     stored = artifact.bytes if artifact.stored_bytes is None else artifact.stored_bytes
-    return Usage(checkpoint, artifact.bytes, stored, freed_bytes(checkpoint), active)
+    place = (metadata.namespace, metadata.name, status.storage_type, model_of(checkpoint))
+    return Usage(*place, logical=artifact.bytes, stored=stored, unique=freed_bytes(checkpoint), active=active)
 
 
 def _by_size(usage: Usage) -> tuple[int, str, str]:
-    metadata = usage.checkpoint.metadata
-    return -usage.logical, metadata.namespace, metadata.name
+    return -usage.logical, usage.namespace, usage.name
+
+
+async def _users(cluster: Cluster, scope: str) -> Users:
+    """Who refers to checkpoints of the scope."""
+    users = Users()
+    users.add_graphs(await _graphs(cluster, scope))
+    async with aclosing(cluster.pages(PODS, scope)) as pages:
+        async for pods in pages:
+            users.add_pods(pods)
+    return users
 
 
 async def _graphs(cluster: Cluster, scope: str) -> list[dict[str, Any]]:

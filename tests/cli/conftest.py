@@ -1,7 +1,9 @@
 """The command line in this process, on a cluster that is a dictionary, at a time that stands still."""
 
+import asyncio
 import copy
 import itertools
+import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,9 +86,9 @@ class FakeCluster:
             found = [body for body in found if selected(body, labels, fields)]
         return copy.deepcopy(found)
 
-    async def pages(self, resource, namespace=None, *, labels="", fields="", size=500):
+    async def pages(self, resource, namespace=None, *, labels="", fields="", size=500, read=json.loads):
         self.page_size = size
-        found = await self.list(resource, namespace, labels=labels, fields=fields)
+        found = read(json.dumps({"items": await self.list(resource, namespace, labels=labels, fields=fields)}).encode())["items"]
         for start in range(0, len(found) or 1, size or 10**9):
             yield found[start : start + size] if size else found
 
@@ -133,7 +135,8 @@ class FakeCluster:
         for body in await self.list(resource, namespace, labels=labels, fields=fields):
             yield Event("ADDED", body)
         yield Event("SYNCED", {})
-        while self.changes:
+        await asyncio.sleep(0)  # Other watches have their turn, as they would while a server is waited for.
+        while self.changes and resource is not CHREK_NODES:
             change = self.changes.pop(0)
             if isinstance(change, BaseException):
                 raise change

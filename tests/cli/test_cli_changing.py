@@ -63,7 +63,8 @@ def answered(fleet, monkeypatch):
     def answer(**results):
         for name, result in results.items():
             body = fleet.objects[CHECKPOINTS.plural, "default", name]
-            found = {"nonce": "n1", "result": result, "bytes": 3 << 30, "bytesTotal": 4 << 30, "seconds": 2.0, "message": "why"}
+            more = result if isinstance(result, dict) else {"result": result}
+            found = {"nonce": "n1", "bytes": 3 << 30, "bytesTotal": 4 << 30, "seconds": 2.0, "message": "why"} | more
             fleet.changes.append(("MODIFIED", body | {"status": body["status"] | {"verification": found}}))
 
     return answer
@@ -87,6 +88,28 @@ def test_verify_tells_what_is_corrupt(chrek, fleet, answered):
     assert chrek("verify", "--all", "-o", "name").out == f"{NAME}other\n{NAME}used\n"
     answered(used="ok", idle="corrupt", other="ok")
     assert [each["result"] for each in json.loads(chrek("verify", "--all", "-o", "json").out)] == ["corrupt", "ok", "ok"]
+
+
+def test_verify_may_want_a_signature(chrek, fleet, answered):
+    unsigned = {"result": "ok", "unsigned": "artifact g is not signed"}
+    for signed, more, code, line in [
+        (
+            {"result": "ok", "signedBy": "5eed" * 16},
+            ["--require-signature"],
+            0,
+            "used verified: 3Gi in 2.0s, 1.61 GB/s, signed by 5eed5eed",
+        ),
+        (unsigned, ["--require-signature"], 6, "used is whole, but not signed: artifact g is not signed"),
+        (unsigned, [], 0, "used verified: 3Gi in 2.0s, 1.61 GB/s\n"),
+        ({"result": "ok"}, ["--require-signature"], 6, "used is whole, but not signed: its agent does not look for signatures"),
+        ({"result": "failed"}, [], 6, "used could not be verified: why"),
+    ]:
+        answered(used=signed)
+        result = chrek("verify", "used", *more)
+        assert (result.code, result.out[: len(NAME + line)]) == (code, NAME + line)
+    answered(used=unsigned)
+    assert chrek("verify", "used", "--require-signature", "-o", "name").out == ""
+    assert chrek("verify", "used", "--require-signature", "--no-wait").code == 2
 
 
 def test_an_old_answer_is_none(chrek, fleet, answered):

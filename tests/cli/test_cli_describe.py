@@ -1,6 +1,6 @@
 """`describe`, to the letter."""
 
-from kubectl_chrek.cluster.resources import EVENTS
+from kubectl_chrek.cluster.resources import CHREK_NODES, EVENTS
 
 MARKS = {
     "nvidia.com/chrek-pin": '{"by": "alice", "note": "demo"}',
@@ -48,7 +48,7 @@ Last Restore:
   Node:      node-b
   At:        2026-01-31T11:59:00Z (60s ago)
   Took:      0.42s
-    verify:  0.40s  100%, 4.29 GB/s
+    verify:  0.40s  100%, 4.29 GB/s, 54% of the node's hashing (8.00 GB/s)
 Conditions:
   Type         Status  Reason            Age  Message
   ----         ------  ------            ---  -------
@@ -109,6 +109,8 @@ def test_all_that_is_known(chrek, fake):
         ],
     )
     about = {"kind": "DynamoCheckpoint", "name": "warm", "uid": warm["metadata"]["uid"]}
+    ceilings = {"copyBytesPerSecond": 20e9, "hashBytesPerSecond": 8e9, "storeReadBytesPerSecond": 9e9}
+    fake.put(CHREK_NODES, "node-b", namespace="", status={"ceilings": ceilings})
     fake.put(
         EVENTS,
         "second",

@@ -6,10 +6,17 @@ import signal
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
 
 import pytest
 import yaml
 
+from kubectl_chrek.api.artifact_file import END, MAGIC, MANIFEST, OBJECT, Head, document
+from kubectl_chrek.api.checkpoint import read_checkpoint
+from kubectl_chrek.cli.main import Chrek
+
+EXPORTED = "EXPORTED"
+"""Stands for an artifact's file."""
 IDENTITY = ("--model", "m", "--framework", "vllm", "--image", "i")
 VERBS = {
     "ls": ["ls"],
@@ -26,10 +33,12 @@ VERBS = {
     "logs follow": ["logs", "x", "-f"],
     "prewarm": ["prewarm", *IDENTITY, "--wait", "--", "w"],
     "prewarm graph": ["prewarm", "--graph", "x"],
+    "prewarm nodes": ["prewarm", "--checkpoint", "x", "--nodes", "n"],
     "pin": ["pin", "x", "--by", "me"],
     "unpin": ["unpin", "x"],
     "verify": ["verify", "x"],
     "verify all": ["verify", "--all"],
+    "verify repair": ["verify", "x", "--repair"],
     "gc": ["gc", "--all", "--yes"],
     "gc now": ["gc", "--all", "--yes", "--now"],
     "undelete": ["undelete", "x"],
@@ -39,7 +48,11 @@ VERBS = {
     "doctor": ["doctor"],
     "version": ["version", "--server"],
     "export": ["export", "x", "no-such-directory/x.chrek"],
+    "import": ["import", EXPORTED],
+    "copy": ["copy", "x", "s3://bucket/prefix"],
 }
+WITHOUT_CLUSTER = {"completion", "demo", "tui"}
+"""The TUI has tests of its own, and the demo brings its cluster with it."""
 ALL = pytest.mark.parametrize("words", VERBS.values(), ids=VERBS.keys())
 
 
@@ -103,6 +116,24 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.send(*status(404, "NotFound", 'dynamocheckpoints.nvidia.com "x" not found'))
 
+    def many(self):
+        """Ten thousand checkpoints, 500 at a time; `broken` is the piece at which the connection is lost."""
+        path, _, query = self.path.partition("?")
+        if not path.endswith("/dynamocheckpoints"):
+            return self.send(
+                200, {"items": [], "gitVersion": "v1.33.0", "status": {"allowed": True}, "metadata": {"resourceVersion": "1"}}
+            )
+        first = int(parse_qs(query).get("continue", ["0"])[0])
+        if self.server.broken is not None and first >= self.server.broken:
+            return self.dropping()
+        spec = {"spec": CHECKPOINT["spec"], "status": CHECKPOINT["status"]}
+        metadata = CHECKPOINT["metadata"]
+        items = [
+            spec | {"metadata": metadata | {"name": f"c-{number:05}", "uid": f"u-{number}"}} for number in range(first, first + 500)
+        ]
+        following = {"continue": str(first + 500)} if first + 500 < MANY else {}
+        return self.send(200, {"items": items, "metadata": {"resourceVersion": "1"} | following})
+
     def interrupting(self):
         """One interrupt, however many requests are under way: a second one could hit the test itself."""
         if self.server.once.acquire(blocking=False):
@@ -113,6 +144,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+MANY = 10_000
 ARTIFACT = {"generation": "g", "bytes": 1}
 CHECKPOINT = {
     "metadata": {"name": "x", "namespace": "default", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"},
@@ -134,7 +166,7 @@ class Server(ThreadingHTTPServer):
 def server():
     """A server on loopback; set `mode` to how it shall fail."""
     made = Server(("127.0.0.1", 0), Handler)
-    made.asked, made.headers, made.over, made.once = [], [], threading.Event(), threading.Lock()
+    made.asked, made.headers, made.over, made.once, made.broken = [], [], threading.Event(), threading.Lock(), None
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield made
@@ -149,6 +181,7 @@ def at(chrek, tmp_path):
     """Runs the command line against a port."""
 
     def run(port, words, *, context="c"):
+        words = [str(exported(tmp_path)) if word == EXPORTED else word for word in words]
         config = {
             "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
             "users": [{"name": "u", "user": {"token": "t"}}],
@@ -160,6 +193,23 @@ def at(chrek, tmp_path):
         return chrek("--kubeconfig", str(path), "--context", context, "--request-timeout=5s", *words)
 
     return run
+
+
+def exported(folder):
+    """As much of an artifact's file as an import reads before it asks a cluster."""
+    path = folder / "x.chrek"
+    saved = {"apiVersion": "nvidia.com/v1alpha1", "kind": "DynamoCheckpoint"} | {
+        "metadata": {"name": "x"},
+        "spec": CHECKPOINT["spec"],
+    }
+    head = Head(read_checkpoint(CHECKPOINT).hash, "g", "0" * 64, 0, 0)
+    parts = (head.part(), document(OBJECT, json.dumps(saved).encode()), document(MANIFEST, b"{}"), document(END, b'{"chunks": 0}'))
+    path.write_bytes(MAGIC + b"".join(bytes(piece) for part in parts for piece in part.pieces))
+    return path
+
+
+def test_no_verb_is_forgotten():
+    assert {words[0] for words in VERBS.values()} | WITHOUT_CLUSTER == set(Chrek.modules)
 
 
 def honest(result):
@@ -223,7 +273,7 @@ def test_half_an_answer(at, server, words, mode):
     assert (result.code, result.out) == (1, "")
 
 
-GONE = {"ls": 0, "ls yaml": 0, "events": 0, "df": 0, "gc": 0, "gc now": 0, "version": 0, "compat": 5}
+GONE = {"ls": 0, "ls yaml": 0, "events": 0, "df": 0, "gc": 0, "gc now": 0, "version": 0, "compat": 5, "import": 5}
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if "watch" not in verb and verb not in ("doctor", "prewarm", "hash")])
@@ -263,3 +313,37 @@ def test_who_asks_and_whom(at, server):
         result = at(1, ["ls", f"--{kind}=nowhere"])
         assert honest(result)[0].startswith(f"error: no usable cluster configuration: there is no {kind} nowhere in ")
     assert at(server.server_port, ["ls", "--cluster=c", "--user=u"]).code == 0
+
+
+LISTING = {
+    "ls": (0, MANY + 1),
+    "ls -o name": (0, MANY),
+    "df": (0, 2),
+    "gc --all --dry-run=client": (0, 2 * MANY + 1),
+    "gc --failed": (0, 0),
+    "prewarm --model=other --framework=vllm": (0, 1),
+    "compat": (5, 0),
+}
+
+
+@pytest.mark.parametrize("words", LISTING)
+def test_ten_thousand_objects(at, server, words):
+    server.mode = "many"
+    result = at(server.server_port, words.split())
+    code, lines = LISTING[words]
+    assert (result.code, len(result.out.splitlines())) == (code, lines), result.err
+    if code == 0:
+        honest(result)
+
+
+@pytest.mark.parametrize(
+    "words", ["ls", "ls -o name", "df", "gc --all --yes", "verify --all", "prewarm --model=m --framework=vllm"]
+)
+def test_a_list_that_is_cut_off_changes_nothing(at, server, words):
+    server.mode, server.broken = "many", 1500
+    result = at(server.server_port, words.split())
+    assert honest(result)[-1].startswith("Unable to connect to the server")
+    assert result.code == 1
+    assert {method for method, _ in server.asked} == {"GET"}
+    # What was printed of a list that long was true; nothing else prints half of what it found.
+    assert len(result.out.splitlines()) == (1001 if words == "ls" else 0)

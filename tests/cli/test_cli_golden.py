@@ -56,6 +56,20 @@ CASES = (
     "gc --unreferenced --keep-within 30m -v",
     "gc --incompatible --dry-run=client",
     "gc --max-bytes 1Gi --dry-run=client -A -v",
+    *(f"gc --all --dry-run=client -o {kind}" for kind in ("name", "json", "yaml")),
+    *(f"prewarm --graph llm -o {kind}" for kind in ("name", "json", "yaml")),
+    "ls used idle -o jsonpath={.items[*].status.phase}",
+    "ls used --show-labels -L a",
+    "events used -o yaml",
+    "hash --model m --framework vllm --explain -o yaml",
+    "hash --diff other idle -o yaml",
+    "version --server -o yaml",
+    "pin idle --by me -o name",
+    "unpin other -o name",
+    "undelete idle -o name",
+    "verify used --no-wait -o name",
+    "ls -o toml",
+    "df -o wide",
 )
 
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from kubectl_chrek.api.errors import ClusterError
+from kubectl_chrek.cluster.resources import CHECKPOINTS
 
 
 @pytest.fixture
@@ -159,3 +160,29 @@ def test_watch_of_one_name_shows_no_other(chrek, three):
     other = three.checkpoint("other")
     three.changes = [("MODIFIED", other), ClusterError("gone")]
     assert chrek("ls", "by-hand", "-w", "-o", "name").out == "dynamocheckpoint.nvidia.com/by-hand\n"
+
+
+def test_a_long_list_is_printed_as_it_comes(chrek, fake, monkeypatch):
+    monkeypatch.setattr("kubectl_chrek.cli.paging.ALIGNED", 2)
+    for name in ("a", "b", "c-with-a-long-name", "d", "e"):
+        fake.checkpoint(name)
+    written = []
+    monkeypatch.setattr("kubectl_chrek.cli.output.write", written.append)
+    chrek("ls", "--chunk-size", "1")
+    assert [len(text.splitlines()) for text in written] == [3, 2, 1]
+    lines = "".join(written).splitlines()
+    assert [line.split()[0] for line in lines] == ["NAME", "a", "b", "c-with-a-long-name", "d", "e"]
+    assert len({line.index("vllm") for line in lines[3:]}) == 1
+
+
+def test_rows_survive_what_others_have_written(chrek, fake):
+    fake.put(CHECKPOINTS, "odd", spec="x", status={"artifact": [], "caches": 7, "lastRestore": "y", "restores": None, "phase": 3})
+    odd = {"bytes": -1, "coldStartSeconds": "long", "uniqueBytes": "many"}
+    marks = {"nvidia.com/chrek-pin": "[1]", "nvidia.com/chrek-delete-after": "tomorrow"}
+    restore = {"result": "restored", "seconds": "1"}
+    fake.checkpoint("worse", artifact=odd, caches=["z"], lastRestore=restore, metadata={"annotations": marks})
+    fake.objects["dynamocheckpoints", "default", "worse"]["metadata"]["creationTimestamp"] = "then"
+    result = chrek("ls", "-o", "wide")
+    assert (result.code, len(result.out.splitlines())) == (0, 3)
+    cells = result.out.splitlines()[2].split()[5:]
+    assert cells == ["<unknown>"] * 3 + ["<none>"] * 2 + ["<unknown>"] * 2 + ["0", "0", "yes", "<none>"]

@@ -49,6 +49,25 @@ def test_ls_imports_no_textual():
     assert "textual" not in start("ls", "--kubeconfig", "/nowhere", module=False).stderr
 
 
+def test_a_command_with_a_cluster_imports_only_the_client_that_it_uses(tmp_path):
+    cluster = "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}], users: [{name: u, user: {}}]"
+    context = "contexts: [{name: c, context: {cluster: c, user: u}}], current-context: c"
+    (tmp_path / "config").write_text(f"{{{cluster}, {context}}}")
+    code = f"""
+import sys
+sys.argv = ["kubectl-chrek", "ls", "--kubeconfig", {str(tmp_path / "config")!r}]
+from kubectl_chrek.cli.main import main
+try:
+    main()
+finally:
+    names = ("kubernetes.aio.config", "kubernetes.client", "kubernetes.aio.dynamic", "requests", "kubectl_chrek.api.checkpoint")
+    sys.stderr.write("imported: " + " ".join(name for name in names if name in sys.modules))
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert result.stderr.startswith("Unable to connect to the server http://127.0.0.1:1: connection refused\n")
+    assert result.stderr.endswith("imported: kubernetes.aio.config")
+
+
 def test_the_program_calls_itself_as_users_do():
     result = start("--help")
     assert (result.returncode, result.stderr) == (0, "")

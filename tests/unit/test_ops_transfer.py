@@ -24,7 +24,7 @@ from kubectl_chrek.api.artifact_file import (
     read_parts,
 )
 from kubectl_chrek.api.checkpoint import read_checkpoint
-from kubectl_chrek.api.errors import ChrekError, NotReadyError
+from kubectl_chrek.api.errors import ChrekError, ClusterError, NotReadyError
 from kubectl_chrek.cluster.execution import BrokenExecutionError, CommandError
 from kubectl_chrek.ops import agents, exporting, importing
 
@@ -62,7 +62,7 @@ class Cluster:
 
     def __init__(self, *cuts):
         self.pods = [pod("agent-a", "a"), pod("agent-b", "b")]
-        self.cuts, self.ran, self.error = list(cuts), [], None
+        self.cuts, self.ran, self.error, self.namespace = list(cuts), [], None, "ns"
         self.held = set()
 
     async def list(self, resource, namespace=None, *, labels="", fields=""):
@@ -273,3 +273,24 @@ async def test_an_import_that_gets_nowhere_ends(receive):
 def test_a_file_that_is_none_is_refused(content, message):
     with pytest.raises(ChrekError, match=message):
         importing.read_file(io.BytesIO(content))
+
+
+async def test_without_the_right_to_run_a_command_in_an_agent(connect, tmp_path):
+    cluster = connect()
+    cluster.error = ClusterError("Error from server (403): Invalid response status", status=403)
+    with pytest.raises(ClusterError, match="pods/exec in namespace chrek is forbidden") as caught:
+        await export(cluster, tmp_path / "f")
+    assert "role chrek-exporter" in caught.value.hint
+    cluster.error = ClusterError("away", status=500)
+    with pytest.raises(ClusterError, match="away"):
+        await export(cluster, tmp_path / "f")
+
+
+async def test_who_may_only_look_at_his_own_namespace_finds_agents_there():
+    class Narrow(Cluster):
+        async def list(self, resource, namespace=None, *, labels="", fields=""):
+            if namespace == "":
+                raise ClusterError("forbidden", status=403)
+            return self.pods
+
+    assert (await agents.find_agent(Narrow())).pod == "agent-a"

@@ -6,6 +6,7 @@ import typer
 
 from kubectl_chrek.cli import diagnostics, options, output
 from kubectl_chrek.cli.extras import import_extra
+from kubectl_chrek.ops.connection import ConnectionOptions
 
 EXAMPLES = """
 # Start a worker cold, capture it, and start another from the capture
@@ -36,7 +37,7 @@ def command(
     demo = import_extra("kubectl_chrek.local.demo", "local")
     with demo.run_demo(demo.DemoOptions(keep, state, storage), lambda line: output.write(f"{line}\n")) as kubeconfig:
         if diagnostics.on_terminal() and not no_tui:
-            app = import_extra("kubectl_chrek.tui.app", "local")
-            code: int = app.run_tui(kubeconfig=str(kubeconfig), context=None, namespace=None, all_namespaces=False, read_only=False)
+            tui = import_extra("kubectl_chrek.tui.running", "local")
+            code: int = tui.run_tui(ConnectionOptions(kubeconfig=str(kubeconfig)), read_only=False)
             return code
     return 0
