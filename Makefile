@@ -37,11 +37,15 @@ bench: .venv/.stamp install-criu ## Capture and restore against plain CRIU on th
 screenshots: .venv/.stamp ## Take the documentation's pictures of the TUI anew
 	@$(WITH_PATH) $(BIN)/python benchmarks/tui_screenshots.py
 
-krew: .venv/.stamp ## Make the plugin's archive for this platform and the manifest that krew installs it by, in dist/krew
+krew: .venv/.stamp ## Make the plugin's archive for this platform and its manifest in dist/krew; PUBLISH=1: only the manifest, of all platforms
+ifdef PUBLISH
+	@$(BIN)/python -m release.krew --publish dist/krew
+else
 	@scripts/apt-install binutils
 	@rm -rf dist/krew
 	@$(BIN)/python -m release.freeze dist/krew
 	@$(BIN)/python -m release.krew dist/krew
+endif
 
 images: .venv/.stamp ## Build the agent's and the operator's images as archives, with bills of materials, in dist/images (root; minutes)
 	$(if $(ROOT),,$(error make images needs root, because it builds in a chroot: run it as root, or with sudo))

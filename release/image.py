@@ -5,6 +5,7 @@ Each step is done in a root directory: FROM is Debian as mmdebstrap makes it, RU
 
 import fnmatch
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,8 @@ def build(program: str, target: Path) -> Path:
         config = ImageConfig(environment={"PATH": _PATH}, labels={"org.opencontainers.image.version": __version__})
         for step in steps:
             config = _execute(step, root, config)
+        # An image whose program does not even tell how it is used is not worth its bytes.
+        _run(f"PYTHONDONTWRITEBYTECODE=1 {shlex.join(config.entrypoint)} --help >/dev/null", root, config)
         write_sbom(root, name, __version__, target / f"{name}.cdx.json")
         archive = target / f"{name}.tar"
         write_archive(root, f"docker.io/library/{name}:{__version__}", config, archive)

@@ -1,8 +1,9 @@
-"""krew's rules for a plugin's manifest and archives, and the manifest of a release.
+"""krew's rules for a plugin's manifest and archives, and `python -m release.krew [--publish] DIR`: the manifest of a release.
 
 After krew's own validation (`validate-krew-manifest`, `internal/index/validation`) and the extractor of its installer.
 """
 
+import argparse
 import hashlib
 import re
 import sys
@@ -14,6 +15,8 @@ from typing import Any, Final
 import yaml
 
 from kubectl_chrek import __version__
+from kubectl_chrek.api.errors import ChrekError
+from release import places
 from release.freeze import ROOT, SIZE_BUDGET
 
 MANIFEST: Final = ROOT / "krew-manifest.yaml"
@@ -56,14 +59,40 @@ def archive_violations(archive: Path, binary: str) -> list[str]:
 
 def release_manifest(manifest: Mapping[str, Any], archives: Path) -> dict[str, Any]:
     """The manifest with this version and the platforms whose archives are in a folder, each with its digest."""
-    made = dict(manifest) | {"spec": dict(manifest["spec"]) | {"version": f"v{__version__}", "platforms": []}}
+    spec = dict(manifest["spec"]) | {"version": f"v{__version__}", "homepage": places.HOMEPAGE, "platforms": []}
     for platform in manifest["spec"]["platforms"]:
-        folder, _, name = platform["uri"].rpartition("/")
-        if (archive := archives / name).is_file():
+        if (archive := archives / _archive_of(platform)).is_file():
             digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-            uri = f"{folder.rpartition('/')[0]}/v{__version__}/{name}"
-            made["spec"]["platforms"].append(platform | {"uri": uri, "sha256": digest})
+            spec["platforms"].append(platform | {"uri": places.download(__version__, archive.name), "sha256": digest})
+    return dict(manifest) | {"spec": spec}
+
+
+def publishable(manifest: Mapping[str, Any], archives: Path) -> dict[str, Any]:
+    """The manifest for krew's index, of an archive for each platform.
+
+    Raises:
+        ChrekError: Something is missing or against krew's rules; or the addresses are still placeholders.
+    """
+    if nowhere := places.placeholders():
+        raise ChrekError(
+            f"{' and '.join(nowhere)} lead nowhere, so nothing is made that could be published",
+            hint="write the release's real places into release/places.py and krew-manifest.yaml",
+        )
+    wanted = {_archive_of(platform): platform["bin"] for platform in manifest["spec"]["platforms"]}
+    if missing := [name for name in wanted if not (archives / name).is_file()]:
+        raise ChrekError(
+            f"{', '.join(missing)} not in {archives}", hint="run make krew on each platform and put the archives there"
+        )
+    made = release_manifest(manifest, archives)
+    problems = [*violations(made, "chrek")]
+    problems += [f"{name}: {said}" for name, binary in wanted.items() for said in archive_violations(archives / name, binary)]
+    if problems:
+        raise ChrekError(f"krew would refuse this release: {'; '.join(problems)}")
     return made
+
+
+def _archive_of(platform: Mapping[str, Any]) -> str:
+    return PurePosixPath(platform["uri"]).name
 
 
 def _head(manifest: Mapping[str, Any], stem: str) -> Iterator[str]:
@@ -116,7 +145,23 @@ def _matched(platform: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(os, arch) for os, arch in sorted(PLATFORMS) if labels.get("os", os) == os and labels.get("arch", arch) == arch]
 
 
+def main(words: list[str]) -> int:
+    """Writes DIR/chrek.yaml; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m release.krew")
+    parser.add_argument("folder", type=Path, help="where the archives are")
+    parser.add_argument(
+        "--publish", action="store_true", help="for krew's index: of all platforms, with addresses that lead somewhere"
+    )
+    options = parser.parse_args(words)
+    manifest = yaml.safe_load(MANIFEST.read_text())
+    try:
+        made = publishable(manifest, options.folder) if options.publish else release_manifest(manifest, options.folder)
+    except ChrekError as error:
+        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        return 1
+    (options.folder / "chrek.yaml").write_text(yaml.safe_dump(made, sort_keys=False))
+    return 0
+
+
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    text = yaml.safe_dump(release_manifest(yaml.safe_load(MANIFEST.read_text()), folder), sort_keys=False)
-    (folder / "chrek.yaml").write_text(text)
+    sys.exit(main(sys.argv[1:]))

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from chrek_operator import rbac
+from kubectl_chrek import __version__
 
 CHART = Path(__file__).parents[2] / "charts" / "chrek"
 CLUSTER_WIDE = {"chreknodes", "chreknodes/status", "nodes"}
@@ -41,6 +43,13 @@ def names(documents, kind):
 
 def test_lint():
     assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART)).stdout
+
+
+def test_all_that_is_released_has_one_version():
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (__version__, __version__)
+    page = (CHART.parents[1] / "docs" / "install.md").read_text()
+    assert set(re.findall(r"chrek-(?:agent|operator):([0-9][\w.]*)", page)) == {__version__}
 
 
 def test_the_guides_install_gives_what_the_guide_says():
@@ -95,8 +104,10 @@ def test_the_operators_role_is_what_it_says_it_needs(mode):
 @pytest.mark.parametrize("scope", ["cluster", "namespace"])
 def test_no_role_has_a_wildcard_or_reaches_further_than_its_scope(scope):
     documents = render(f"scope={scope}")
-    allowed = {entry for program in ("operator", "agent") for entry in rules(documents, program)}
-    assert not [entry for entry in allowed if "*" in entry]
+    all_roles = [body for body in render(f"scope={scope}", "exporter.enabled=true") if body["kind"] in ("ClusterRole", "Role")]
+    assert len(all_roles) > 3
+    granted = [words for body in all_roles for rule in body["rules"] for words in rule.values()]
+    assert not [words for words in granted if any("*" in word for word in words)]
     if scope == "namespace":
         wide = {
             rule for body in documents if body["kind"] == "ClusterRole" for entry in body["rules"] for rule in entry["resources"]

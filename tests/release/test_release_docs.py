@@ -1,12 +1,15 @@
 """The documentation is true: commands run or say why not, links lead somewhere, flags, symptoms and figures are those of the code.
 
-A bash block is run, page by page in the order of the page, in a directory of the page's own against the embedded API server. A
-comment before a block says otherwise: `not run: why`. A yaml block with a kind is checked by the server, and is written to a file
-of the page's directory when `file: name` stands before it. The lines of a text block with `output: ...` before it are among those
-that the bash block above it has printed.
+A bash block is run, page by page in the order of the page, against the embedded API server, in a directory of the page's own where
+the checkout's charts are. A comment before a block says otherwise: `not run: why`; `run by: FILE: how`, a test of that name, which
+names the page; or `exits 1: why`, it is run and must end so. A yaml block with a kind is checked by the server, and is written to a
+file of the page's directory when `file: name` stands before it. The lines of a text block with `output: ...` before it are among
+those that the bash block above it has printed.
 """
 
+import ast
 import asyncio
+import importlib.util
 import json
 import os
 import re
@@ -32,20 +35,20 @@ from kubectl_chrek.local.apiserver import ApiServer
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-LINKED = [
-    *PAGES,
-    *sorted((DOCS / "adr").glob("*.md")),
-    *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
-]
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")), *sorted(DOCS.glob("*.md"))]
+LINKED = [*PAGES, ROOT / "CHANGELOG.md", *sorted((DOCS / "adr").glob("*.md"))]
 SOURCES = ("kubectl_chrek", "agent", "operator", "worker")
 CHREK = ("kubectl", "chrek")
-BLOCK_SECONDS = 30
-RUNNABLE = {"kubectl", "kubectl-chrek", "chrek-agent", "cat", "echo", "grep", "printf"}
+BLOCK_SECONDS = 120
+RUNNABLE = {"kubectl", "kubectl-chrek", "chrek-agent", "helm", "openssl", "cat", "echo", "grep", "printf"}
 """What a block may call to be run here: nothing that reaches out of its directory and the embedded server."""
+ALONE = {"install.md"}
+"""Pages that install and delete in the whole cluster."""
+GIVEN = {"retention.md", "troubleshooting.md"}
+"""Pages that are for a cluster with a checkpoint: that of the README's graph."""
 
 _FENCE = re.compile(
-    r"^(?:<!-- (?P<mark>not run|file|output): (?P<said>[^\n]+?) -->\n+)?```(?P<kind>\w*)\n(?P<text>.*?)^```$",
+    r"^(?:<!-- (?P<mark>not run|run by|exits \d+|file|output): (?P<said>[^\n]+?) -->\n+)?```(?P<kind>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -155,6 +158,13 @@ def test_links_lead_somewhere(page):
     assert broken == []
 
 
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_source_files_that_are_named_are_there(page):
+    named = re.findall(r"`([\w.-]+(?:/[\w.-]+)+\.(?:py|json|toml|yaml|txt))`", page.read_text())
+    tops = ("", "operator", "agent", "worker", "worker/chrek_worker")
+    assert [path for path in named if not any((ROOT / top / path).exists() for top in tops)] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_and_flags_exist(page, capsys):
     for where, words in command_lines(page):
@@ -165,6 +175,8 @@ def test_commands_and_flags_exist(page, capsys):
             if "--help" in rest:
                 rest = [word for word in rest if word != "--help"] or ["run"]
                 assert rest[0] in (*COMMANDS, "run"), where
+                continue
+            if len(rest) == 1 and rest[0] in COMMANDS:  # Its name, as prose has it.
                 continue
             rest = ["1" if word.isupper() else word for word in rest]  # FILE, SIZE: what people put there themselves.
             try:
@@ -178,12 +190,31 @@ def test_every_command_is_told_of():
     assert set(typer.main.get_command(app).commands) <= told
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
 def test_a_block_that_is_not_run_says_why(page):
     assert not re.findall(r"^(?:[ \t]+```bash|```(?:sh|shell|console|zsh))$", page.read_text(), re.MULTILINE), "would be overlooked"
     for block in blocks(page, "bash"):
-        assert block.mark in ("", "not run"), f"{name_of(page)}:{block.line}"
-        assert block.mark != "not run" or len(block.said.split()) > 1, f"{name_of(page)}:{block.line}"
+        where = f"{name_of(page)}:{block.line}"
+        assert block.mark in ("", "not run", "run by") or block.mark.startswith("exits"), where
+        assert not block.mark or len(block.said.split()) > 1, where
+        if block.mark == "run by":
+            test = ROOT / block.said.partition(": ")[0]
+            assert test.match("tests/*/test_*.py"), where
+            assert page.name in test.read_text(), f"{where}: {test.name} does not name the page"
+    for block in blocks(page, "text", ""):
+        assert not re.search(r"^(?:\$|kubectl|helm|make|chrek-agent|docker) ", block.text, re.MULTILINE), "commands belong in bash"
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_python_and_json_blocks_are_that_and_import_what_there_is(page):
+    for block in blocks(page, "json"):
+        json.loads(block.text)
+    for block in blocks(page, "python"):
+        for node in ast.walk(ast.parse(block.text, f"{name_of(page)}:{block.line}")):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    assert hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}"), alias.name
 
 
 @pytest.fixture(scope="module")
@@ -247,21 +278,12 @@ def shell(directory, script, environment):
 
 def run_page(page, directory, environment):
     """Runs a page's blocks; returns what failed."""
-    failed, printed = [], ""
-    documents = [block for block in blocks(page, "yaml") if re.search(r"^kind:", block.text, re.MULTILINE)]
-    for block in documents:
-        if block.mark == "file":
-            (directory / block.said).write_text(block.text)
-    if documents:
-        (directory / "all-of-the-page.yaml").write_text("\n---\n".join(block.text for block in documents))
-        done = shell(directory, "kubectl apply --dry-run=server --validate=strict -f all-of-the-page.yaml", environment)
-        if done.returncode:
-            failed.append(f"{name_of(page)}: its yaml: {done.stderr}")
+    failed, printed = prepare_page(page, directory, environment), ""
     for block in blocks(page, "bash", "text"):
         if block.mark == "output":
             missing = set(block.text.splitlines()) - set(printed.splitlines())
             failed += [f"{name_of(page)}:{block.line}: {line!r} was not printed, but: {printed}" for line in missing]
-        if block.mark == "not run" or block.kind == "text":
+        if block.mark in ("not run", "run by") or block.kind == "text":
             continue
         strange = {words[0] for _, words in commands(block)} - RUNNABLE
         if strange:
@@ -269,33 +291,58 @@ def run_page(page, directory, environment):
         else:
             done = shell(directory, block.text, environment)
             printed = done.stdout
-            if done.returncode:
+            if done.returncode != int(block.mark.removeprefix("exits") or 0):
                 failed.append(f"{name_of(page)}:{block.line}: exit code {done.returncode}: {done.stderr}{done.stdout}")
     return failed
 
 
+def prepare_page(page, directory, environment):
+    """Has a page's yaml checked, writes its files, and makes what the page takes for given; returns what failed."""
+    if page.name in GIVEN:
+        (graph,) = (block.text for block in blocks(ROOT / "README.md", "yaml") if block.mark == "file")
+        (directory / "given.yaml").write_text(graph)
+        shell(directory, "kubectl chrek prewarm -f given.yaml", environment).check_returncode()
+    documents = [block for block in blocks(page, "yaml") if re.search(r"^kind:", block.text, re.MULTILINE)]
+    for block in documents:
+        if block.mark == "file":
+            (directory / block.said).write_text(block.text)
+    (directory / "all-of-the-page.yaml").write_text("\n---\n".join(block.text for block in documents))
+    check = "kubectl apply --dry-run=server --validate=strict -f all-of-the-page.yaml"
+    done = shell(directory, check, environment) if documents else None
+    return [f"{name_of(page)}: its yaml: {done.stderr}"] if done and done.returncode else []
+
+
 @pytest.mark.cluster
+@pytest.mark.timeout(300)
 async def test_blocks_run(tmp_path):
     paths = os.pathsep.join((str(ROOT / ".venv/bin"), str(ROOT / ".cache/bin"), os.environ["PATH"]))
-    if not shutil.which("kubectl", path=paths):
-        pytest.skip("there is no kubectl in PATH: run scripts/install-kubectl")
-    state = tmp_path / "server"
-    state.mkdir()
-    environment = os.environ | {"PATH": paths, "KUBECACHEDIR": str(tmp_path / "cache"), "KUBECTL_KUBERC": "false"}
+    if missing := [program for program in ("kubectl", "helm", "openssl") if not shutil.which(program, path=paths)]:
+        pytest.skip(f"there is no {missing[0]} in PATH: run scripts/install-kubectl, which brings kubectl and helm")
+    environment = os.environ | {"PATH": paths, "KUBECTL_KUBERC": "false"}
+    shared = [page for page in PAGES if page.name not in ALONE]
+    groups = [shared, *([page] for page in PAGES if page.name in ALONE)]
+    failed = await asyncio.gather(*(run_pages(group, tmp_path / str(number), environment) for number, group in enumerate(groups)))
+    assert not any(failed), "\n".join(line for lines in failed for line in lines)
+
+
+async def run_pages(pages, place, environment):
+    """Runs pages against one server, each in a namespace of its own, so that they do not see what others have made."""
+    state = place / "server"
+    state.mkdir(parents=True)
+    own = {f"HELM_{kind}_HOME": str(place / kind) for kind in ("CACHE", "CONFIG", "DATA")} | {"KUBECACHEDIR": str(place / "cache")}
     async with ApiServer.start(state, load_crds()) as server:
         runs = []
-        for page in PAGES:
-            place = tmp_path / "pages" / name_of(page)
-            place.mkdir(parents=True)
-            config = await namespace_of_its_own(server.kubeconfig, page, place.with_suffix(".kubeconfig"))
-            runs.append(asyncio.to_thread(run_page, page, place, environment | {"KUBECONFIG": str(config)}))
-        found = await asyncio.gather(*runs)
-    failed = [line for lines in found for line in lines]
-    assert not failed, "\n".join(failed)
+        for page in pages:
+            directory = place / "pages" / name_of(page)
+            directory.mkdir(parents=True)
+            (directory / "charts").symlink_to(ROOT / "charts")
+            config = await namespace_of_its_own(server.kubeconfig, page, directory.with_suffix(".kubeconfig"))
+            runs.append(asyncio.to_thread(run_page, page, directory, environment | own | {"KUBECONFIG": str(config)}))
+        return [line for lines in await asyncio.gather(*runs) for line in lines]
 
 
 async def namespace_of_its_own(kubeconfig, page, target):
-    """Makes a namespace for a page, and a kubeconfig for it, so that pages do not see what others have made."""
+    """Makes a namespace for a page, and a kubeconfig for it."""
     name = re.sub(r"\W", "-", name_of(page).lower())
     content = yaml.safe_load(kubeconfig.read_text())
     content["contexts"][0]["context"]["namespace"] = name

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from kubectl_chrek import __version__
-from release import freeze, krew
+from kubectl_chrek.api.errors import ChrekError
+from release import freeze, krew, places
 
 OURS = yaml.safe_load(krew.MANIFEST.read_text())
 
@@ -91,10 +92,67 @@ def test_a_release_names_its_version_and_the_archives_that_were_made(tmp_path):
     made = krew.release_manifest(OURS, tmp_path)
     (platform,) = made["spec"]["platforms"]
     assert platform["sha256"] == hashlib.sha256(b"content").hexdigest()
-    assert platform["uri"].endswith(f"/v{__version__}/kubectl-chrek-linux-arm64.tar.gz")
+    assert platform["uri"] == f"{places.DOWNLOADS}/v{__version__}/kubectl-chrek-linux-arm64.tar.gz"
+    assert made["spec"]["homepage"] == places.HOMEPAGE
     assert made["spec"]["version"] == f"v{__version__}"
     assert krew.violations(made, "chrek") == []
 
 
 def test_this_machine_has_an_entry_in_the_manifest():
     assert any(platform["uri"].endswith(freeze.archive_name()) for platform in OURS["spec"]["platforms"])
+
+
+def test_one_place_says_where_a_release_lies():
+    assert OURS["spec"]["homepage"] == places.HOMEPAGE
+    assert OURS["spec"]["version"] == f"v{__version__}"
+    for platform in OURS["spec"]["platforms"]:
+        assert platform["uri"] == places.download(__version__, platform["uri"].rpartition("/")[2])
+
+
+@pytest.mark.parametrize(
+    ("url", "somewhere"),
+    [
+        ("https://github.com/acme/x", True),
+        ("https://x.invalid/y", False),
+        ("https://example.com/y", False),
+        ("https://downloads.example.org/y", False),
+        ("http://github.com/acme/x", False),
+        ("https://localhost/y", False),
+        ("https://intranet/y", False),
+        ("", False),
+    ],
+)
+def test_a_placeholder_is_known_by_where_it_leads(url, somewhere):
+    assert places.placeholders((url,)) == ([] if somewhere else [url])
+
+
+@pytest.fixture
+def placed(monkeypatch):
+    monkeypatch.setattr(places, "placeholders", list)
+
+
+def fill(folder):
+    for platform in OURS["spec"]["platforms"]:
+        members = [("LICENSE", tarfile.REGTYPE, 0o644), (platform["bin"], tarfile.REGTYPE, 0o755)]
+        archive(folder / platform["uri"].rpartition("/")[2], members)
+
+
+def test_nothing_is_published_while_its_addresses_lead_nowhere(tmp_path, capsys):
+    fill(tmp_path)
+    leads_nowhere = bool(places.placeholders())
+    assert krew.main(["--publish", str(tmp_path)]) == leads_nowhere
+    assert (tmp_path / "chrek.yaml").exists() != leads_nowhere
+    assert ("lead nowhere" in capsys.readouterr().err) == leads_nowhere
+    assert krew.main([str(tmp_path)]) == 0  # For an install from the archive.
+    assert krew.violations(yaml.safe_load((tmp_path / "chrek.yaml").read_text()), "chrek") == []
+
+
+def test_a_release_is_of_all_platforms_and_keeps_krews_rules(tmp_path, placed):
+    with pytest.raises(ChrekError, match=r"kubectl-chrek-darwin-arm64\.tar\.gz not in"):
+        krew.publishable(OURS, tmp_path)
+    fill(tmp_path)
+    made = krew.publishable(OURS, tmp_path)
+    assert len(made["spec"]["platforms"]) == len(OURS["spec"]["platforms"])
+    archive(tmp_path / "kubectl-chrek-linux-arm64.tar.gz", [("kubectl-chrek", tarfile.REGTYPE, 0o755)])
+    with pytest.raises(ChrekError, match=r"linux-arm64\.tar\.gz: LICENSE is missing"):
+        krew.publishable(OURS, tmp_path)

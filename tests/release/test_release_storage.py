@@ -78,6 +78,34 @@ def test_a_registrys_credentials_are_a_docker_config():
     assert environment["CHREK_STORAGE_CA"] == f"{mounts['storage-ca']}/ca.crt"
 
 
+def test_keys_are_secrets_that_the_agent_reads(tmp_path):
+    from chrek_agent.store import protection
+
+    encryption, signing = "storage.encryption.keySecretRef=keys", "storage.signing.keySecretRef=pair"
+    documents = render(encryption, signing, "storage.signing.trustedKeysSecretRef=others", "storage.signing.required=true")
+    volumes = {volume["name"]: volume["secret"]["secretName"] for volume in agent(documents)["volumes"] if "secret" in volume}
+    assert volumes == {"encryption-keys": "keys", "signing-key": "pair", "trusted-keys": "others"}
+    found = container(documents, "DaemonSet", "chrek-agent")
+    mounts = {mount["name"]: mount["mountPath"] for mount in found["volumeMounts"]}
+    environment = {entry["name"]: entry.get("value") for entry in found["env"] if "valueFrom" not in entry}
+    assert environment == {
+        protection.KEYS: mounts["encryption-keys"],
+        protection.SIGNING_KEY: f"{mounts['signing-key']}/private.pem",
+        protection.TRUSTED_KEYS: mounts["trusted-keys"],
+        protection.REQUIRED: "true",
+    }
+    command = container(render(encryption, "storage.encryption.keyCommand=kms unwrap"), "DaemonSet", "chrek-agent")["env"]
+    assert {"name": protection.COMMAND, "value": "kms unwrap"} in command
+    assert protection.KEYS not in {entry["name"] for entry in command}
+
+
+def test_a_service_account_may_have_a_role():
+    name = "agent.serviceAccount.annotations.eks\\.amazonaws\\.com/role-arn"
+    account = render(*S3, f"{name}=arn:aws:iam::1:role/chrek")["ServiceAccount", "chrek-agent"]
+    assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/chrek"}
+    assert "annotations" not in render(*S3)["ServiceAccount", "chrek-agent"]["metadata"]
+
+
 def test_a_cache_is_kept_on_the_node():
     from chrek_agent.main import parse
 
@@ -93,6 +121,8 @@ def test_a_cache_is_kept_on_the_node():
         (("storage.type=oci",), "storage.oci.uri must say"),
         (("storage.type=nfs",), "type"),
         (("storage.type=oci", "storage.oci.uri=https://host/repo"), "uri"),
+        (("storage.signing.required=true",), "nobody is trusted"),
+        (("storage.encryption.key=x",), "key"),
     ],
 )
 def test_what_makes_no_sense_is_refused(settings, why):
