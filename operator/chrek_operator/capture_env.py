@@ -1,11 +1,14 @@
 """The environment of a worker that can be captured: one table, for the Job and for the pods that are restored alike.
 
-The compatibility gate compares engines' flags, so both sides get the same. A value in the container's own `env` wins.
+The compatibility gate compares engines' flags, so both sides get the same. What the container says itself wins, in `env` or by
+`envFrom`: Kubernetes lets a later source of `envFrom` win over an earlier one, so there the table is the first of them.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from kubectl_chrek.api import names
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,25 @@ CAPTURE_ENV: Final = (
 )
 
 
-def with_capture_env(own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A container's `env` with the table's entries before it, less those that it has itself."""
+SOURCE: Final[Mapping[str, Any]] = {"configMapRef": {"name": names.SHIM_CONFIG_MAP}}
+"""The table as a source of `envFrom`: it is in the shim's ConfigMap too."""
+
+
+def capture_data() -> dict[str, str]:
+    """The table as a ConfigMap's data."""
+    return {entry.name: entry.value for entry in CAPTURE_ENV}
+
+
+def add_capture_env(worker: dict[str, Any], own: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A container's `env`, with the table less what it has itself; or the table put before its `envFrom`, in place, if it has one.
+
+    In `env` the table would win over what the sources hold, which the operator has no right to read.
+    """
     entries = [dict(entry) for entry in own]
+    sources = [source for source in worker.get("envFrom") or () if source != SOURCE]
+    if sources:
+        worker["envFrom"] = [dict(SOURCE), *sources]
+        return entries
+    worker.pop("envFrom", None)
     taken = {entry["name"] for entry in entries}
     return [{"name": entry.name, "value": entry.value} for entry in CAPTURE_ENV if entry.name not in taken] + entries

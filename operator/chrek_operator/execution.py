@@ -52,19 +52,28 @@ class Executor:
                     await self._tell(action, namespace)
 
     async def _ensure(self, action: Ensure, namespace: str) -> None:
+        """What somebody else changes at the same moment is read again."""
+        for last in (False, False, True):
+            try:
+                await self._ensure_once(action, namespace)
+            except ConflictError:
+                if last:
+                    raise
+                continue
+            return
+
+    async def _ensure_once(self, action: Ensure, namespace: str) -> None:
         name = action.body["metadata"]["name"]
         try:
             present = await self._cluster.get(action.resource, name, namespace)
         except NotFoundError:
-            try:
-                await self._cluster.create(action.resource, action.body, namespace)
-            except ConflictError:
-                LOG.debug("%s/%s: somebody else was faster to create it", namespace, name)
+            await self._cluster.create(action.resource, action.body, namespace)
             return
         wanted = {key: value for key, value in action.body.items() if key not in ("apiVersion", "kind", "metadata")}
         changes = merge_patch({key: present.get(key) for key in wanted if key in present}, wanted)
         if changes:
-            await self._cluster.patch(action.resource, name, changes, namespace)
+            version = {"resourceVersion": present["metadata"]["resourceVersion"]}
+            await self._cluster.patch(action.resource, name, {"metadata": version, **changes}, namespace)
 
     async def _provide(self, resource: Resource, body: Body, namespace: str) -> None:
         name = body["metadata"]["name"]

@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chrek_operator.capture_env import with_capture_env
+from chrek_operator.capture_env import add_capture_env
 from chrek_operator.podinfo import add_podinfo
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import UsageError
@@ -26,6 +26,7 @@ OUR_ENV: Final = frozenset(
         names.ENV_HASH,
         names.ENV_LOCATION,
         names.ENV_SIGNAL_FILE,
+        names.ENV_SNAPSHOT_DIR,
     )
 )
 
@@ -51,7 +52,10 @@ def inject_source(template: Mapping[str, Any], injection: Injection) -> Body:
     pod, worker = _inject(template, injection, {names.ENV_SIGNAL_FILE: names.signal_file(injection.identity_hash)})
     pod["metadata"]["labels"][names.LABEL_SOURCE] = "true"
     pod["spec"]["restartPolicy"] = "Never"
-    worker.setdefault("readinessProbe", _ready_file_probe())
+    if not worker.get("readinessProbe"):
+        worker["readinessProbe"] = _ready_file_probe()
+        # A Dynamo worker that is told waits to be captured before it serves: a probe of its own would not find it ready.
+        worker["env"].append({"name": names.ENV_SNAPSHOT_DIR, "value": names.CONTROL_DIR})
     for probe in ("livenessProbe", "startupProbe"):
         # A stopped worker answers no probe, and must not be restarted for that.
         worker.pop(probe, None)
@@ -113,7 +117,7 @@ def _inject(
     # Ours come first, so that the user's may refer to them as $(NAME).
     own = [entry for entry in worker.get("env") or () if entry["name"] not in OUR_ENV]
     worker["env"] = [{"name": name, "value": value} for name, value in (_env(injection) | extra_env).items()]
-    worker["env"] += with_capture_env(own)
+    worker["env"] += add_capture_env(worker, own)
     worker["volumeMounts"] = _by_key("mountPath", worker.get("volumeMounts"), _mounts())
     pod["spec"]["volumes"] = _by_key("name", pod["spec"].get("volumes"), _volumes())
     add_podinfo(pod["spec"], worker)

@@ -1,4 +1,7 @@
-"""The shim as a ConfigMap: one zip file that any Python >= 3.9 runs, the same bytes for the same sources."""
+"""The shim as a ConfigMap: one zip file that any Python >= 3.9 runs, the same bytes for the same sources.
+
+Beside it, for containers that get their environment by `envFrom`, the variables of workers that can be captured.
+"""
 
 import base64
 import io
@@ -9,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from chrek_operator.capture_env import capture_data
 from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ChrekError
 
@@ -35,6 +39,7 @@ def shim_config_map() -> dict[str, Any]:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": names.SHIM_CONFIG_MAP, "labels": {"app.kubernetes.io/managed-by": names.MANAGER}},
+        "data": capture_data(),
         "binaryData": {names.SHIM_FILE: base64.b64encode(shim_archive()).decode()},
     }
 

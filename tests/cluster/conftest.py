@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import uuid
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -16,11 +17,13 @@ from kubernetes.aio.client.rest import RESTClientObject
 from kubernetes.aio.config import load_kube_config
 
 from kubectl_chrek.api.crds import load_crds
-from kubectl_chrek.cluster import Cluster
+from kubectl_chrek.api.errors import NotFoundError
+from kubectl_chrek.cluster import Cluster, Resource
 from kubectl_chrek.cluster.resources import CRDS, NAMESPACES
 from kubectl_chrek.local.apiserver import ApiServer
 
 KUBECTL_SECONDS = 60
+SERVICE_ACCOUNTS = Resource("v1", "ServiceAccount", "serviceaccounts")
 
 
 @pytest.fixture
@@ -42,9 +45,26 @@ async def cluster(cluster_config):
     """A connection with a fresh namespace, which is deleted afterwards, as its own."""
     name = f"chrek-test-{uuid.uuid4().hex[:10]}"
     async with Cluster.connect(kubeconfig=str(cluster_config), namespace=name) as connected:
-        await connected.create(NAMESPACES, {"metadata": {"name": name}})
+        await _make_namespace(connected, name)
         yield connected
         await connected.delete(NAMESPACES, name)
+
+
+@pytest.fixture
+def make_namespace(cluster):
+    """`await make_namespace(name)`: another namespace, in which pods may be made at once; to be deleted by the test."""
+    return partial(_make_namespace, cluster)
+
+
+async def _make_namespace(cluster, name):
+    await cluster.create(NAMESPACES, {"metadata": {"name": name}})
+    async with asyncio.timeout(KUBECTL_SECONDS):
+        # A real cluster refuses pods until it has made the account that they run under.
+        while "CHREK_TEST_KUBECONFIG" in os.environ:
+            with suppress(NotFoundError):
+                await cluster.get(SERVICE_ACCOUNTS, "default", name)
+                return
+            await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -144,6 +164,21 @@ async def api(cluster_config):
 
     yield request
     await rest.close()
+
+
+@pytest.fixture(scope="session")
+def is_guarded():
+    """Whether a patch is refused by a server where somebody else has written, or where another object has the name by now."""
+
+    def judge(patch, *, subresource="", kind="merge"):
+        if kind == "json":
+            tested = {step["path"] for step in patch if step["op"] == "test"}
+            return bool(tested & {"/metadata/uid", "/metadata/resourceVersion"})
+        # A server takes a status for whatever has the name, whichever UID the patch gives.
+        kept = {"resourceVersion"} if subresource else {"resourceVersion", "uid"}
+        return kind == "apply" or any(patch.get("metadata", {}).get(field) for field in kept)
+
+    return judge
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from kubectl_chrek.api.errors import NotFoundError, UsageError
+from kubectl_chrek.api.errors import ConflictError, NotFoundError, UsageError
 from kubectl_chrek.cluster import Resource
 from kubectl_chrek.cluster.resources import CHECKPOINTS, CRDS, GRAPHS
 
@@ -194,3 +194,15 @@ async def test_a_definition_must_carry_its_own_name(cluster):
     spec = {"group": "g.example.com", "scope": "Namespaced", "names": {"plural": "as", "kind": "A"}, "versions": [version]}
     with pytest.raises(UsageError, match=r"metadata.name: Invalid value"):
         await cluster.create(CRDS, {"metadata": {"name": "bs.g.example.com"}, "spec": spec})
+
+
+async def test_a_patch_of_a_status_is_not_held_to_the_uid_that_it_names(cluster, checkpoint_body):
+    made = await cluster.create(CHECKPOINTS, checkpoint_body)
+    foreign = {"uid": "00000000-0000-0000-0000-000000000000"}
+    taken = await cluster.patch(CHECKPOINTS, "one", {"metadata": foreign, "status": {"message": "x"}}, subresource="status")
+    assert (taken["status"]["message"], taken["metadata"]["uid"]) == ("x", made["metadata"]["uid"])
+    with pytest.raises(UsageError, match=r"metadata.uid: Invalid value: .*: field is immutable"):
+        await cluster.patch(CHECKPOINTS, "one", {"metadata": foreign | {"annotations": {"a": "b"}}})
+    old = {"resourceVersion": made["metadata"]["resourceVersion"]}
+    with pytest.raises(ConflictError):
+        await cluster.patch(CHECKPOINTS, "one", {"metadata": old, "status": {"message": "y"}}, subresource="status")

@@ -18,7 +18,7 @@ def config_map(**metadata):
 @pytest.mark.parametrize(
     ("method", "body", "query", "message"),
     [
-        ("POST", config_map(), {"dryRun": "Some"}, 'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]'),
+        ("POST", config_map(), {"dryRun": "Some"}, 'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: '),
         (
             "POST",
             config_map(),
@@ -31,8 +31,8 @@ def config_map(**metadata):
             {},
             'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: "X"',
         ),
-        ("DELETE", {"dryRun": ["Some"]}, {}, 'DeleteOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]'),
-        ("DELETE", None, {"dryRun": "Some"}, 'DeleteOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]'),
+        ("DELETE", {"dryRun": ["Some"]}, {}, 'DeleteOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: '),
+        ("DELETE", None, {"dryRun": "Some"}, 'DeleteOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: '),
         ("DELETE", {"propagationPolicy": "Orphan", "orphanDependents": True}, {}, "cannot be both set"),
         ("GET", None, {"resourceVersionMatch": "Exact"}, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
     ],
@@ -159,7 +159,7 @@ async def test_a_group_that_is_not_served_is_no_page(api, cluster):
 
 
 async def test_an_owner_is_named_in_full(cluster):
-    with pytest.raises(UsageError, match=r"metadata.ownerReferences.uid: Invalid value: \"\": must not be empty"):
+    with pytest.raises(UsageError, match=r"metadata.ownerReferences.uid: Invalid value: \"\": (uid )?must not be empty"):
         await cluster.create(CONFIG_MAPS, config_map(ownerReferences=[{"apiVersion": "v1", "kind": "Pod", "name": "p"}]))
 
 

@@ -263,6 +263,37 @@ async def test_doctor_compat_df_and_version(chrek, cluster, make):
     assert (await chrek("df"))[1].splitlines()[1].split()[1:4] == ["m", "1", "0"]
 
 
+async def test_an_artifact_is_staged_on_a_node_and_told_by_it(start, chrek, cluster, make):
+    node = f"n-{cluster.namespace}"
+    await cluster.create(CHREK_NODES, {"apiVersion": "nvidia.com/v1alpha1", "kind": "ChrekNode", "metadata": {"name": node}}, "")
+    operation = {"kind": "stage", "namespace": cluster.namespace, "checkpoint": "x", "bytesDone": 1 << 20, "bytesTotal": 4 << 20}
+    ceilings = {"copyBytesPerSecond": 20_000_000_000, "hashBytesPerSecond": 8_000_000_000, "storeReadBytesPerSecond": None}
+    status = {"agent": {"heartbeatAt": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"}, "cache": {"quotaBytes": 1 << 30}}
+    status |= {"operations": [operation], "ceilings": ceilings}
+    try:
+        await cluster.patch(CHREK_NODES, node, {"status": status}, "", subresource="status")
+        artifact = {
+            "generation": "g",
+            "bytes": 4 << 20,
+            "node": node,
+            "phases": {"memory": 1.0},
+            "phaseBytes": {"memory": 4_000_000_000},
+        }
+        await make("x", phase="Ready", artifact=artifact)
+        running = await start("prewarm", "--checkpoint", "x", "--nodes", node, "--wait")
+        async for event in cluster.watch(CHECKPOINTS):
+            if event.object and event.object["metadata"].get("annotations", {}).get("nvidia.com/chrek-stage") == node:
+                break
+        copy = {"node": node, "bytes": 4 << 20, "total": 4 << 20, "generation": "g", "message": "", "at": "2026-01-01T00:00:00Z"}
+        await cluster.patch(CHECKPOINTS, "x", {"status": {"caches": [copy]}}, subresource="status")
+        code, out, _ = await running.end()
+        assert (code, out.splitlines()[-1]) == (0, f"dynamocheckpoint.nvidia.com/x staged on {node} (4Mi)")
+        assert (await cluster.get(CHECKPOINTS, "x"))["status"]["caches"] == [copy]
+        assert "4.00 GB/s, 50% of the node's hashing (8.00 GB/s)" in (await chrek("describe", "x"))[1]
+    finally:
+        await cluster.delete(CHREK_NODES, node, "")
+
+
 async def test_verify_in_the_cluster(start, cluster, make):
     await make("x", phase="Ready", artifact={"generation": "g", "bytes": 4})
     running = await start("verify", "x")

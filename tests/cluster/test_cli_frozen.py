@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kubectl_chrek import __version__
 from kubectl_chrek.cluster.resources import CHECKPOINTS
 from release import freeze, krew
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
+INSTALL = freeze.ROOT / "docs" / "install.md"
 SECONDS = 60
 HOUR = 3600
 
@@ -80,6 +83,30 @@ def installed(archives, tmp_path, kubectl_command):
         return process.returncode, output.decode(), errors.decode()
 
     return run, namespace
+
+
+async def test_the_install_page_is_right_without_krew(archives, tmp_path, kubectl_command):
+    """The block of docs/install.md, with nothing in PATH but what it calls."""
+    (block,) = re.findall(
+        r"<!-- run by: tests/cluster/test_cli_frozen\.py.*?```bash\n(.*?)^```", INSTALL.read_text(), re.DOTALL | re.MULTILINE
+    )
+    folder, home = tmp_path / "path", tmp_path / "home"
+    for place in (folder, home, tmp_path / "dist"):
+        place.mkdir()
+    (program, *_), environment = kubectl_command
+    for name in ("mkdir", "tar", "gzip", "ln"):
+        (folder / name).symlink_to(shutil.which(name))
+    (folder / "kubectl").symlink_to(Path(program).resolve())
+    (tmp_path / "dist" / "krew").symlink_to(archives)
+    clean = {"PATH": f"{folder}:{home}/.local/bin", "HOME": str(home), "KUBECONFIG": environment["KUBECONFIG"], "LANG": "C.UTF-8"}
+    script = block.replace("linux-amd64", freeze.platform_name())
+    process = await asyncio.create_subprocess_exec(
+        shutil.which("bash"), "-euc", script, cwd=tmp_path, env=clean, stdout=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(SECONDS):
+        output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert f"v{__version__}" in output.decode()
 
 
 async def test_the_archive_alone_works_through_kubectl(installed, cluster, checkpoint_body):

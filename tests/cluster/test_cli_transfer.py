@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import pytest
+import yaml
 
 from chrek_agent.store.chunking import CHUNK
 from chrek_agent.store.model import Fields, Owner, Source
@@ -42,7 +43,7 @@ class Commands:
         self.ran.append(command[1:])
         pipe = asyncio.subprocess.PIPE
         words = [sys.executable, "-m", "chrek_agent", *command[1:]]
-        if command[1] == "export" and self.cut_output:
+        if command[1] in ("export", "copy") and self.cut_output:
             words = ["sh", "-c", f'"$@" | head -c {self.cut_output.pop(0)}; kill -9 $$', "sh", *words]
         elif command[1] == "import" and "--ask" not in command and self.cut_input:
             words = ["sh", "-c", f'head -c {self.cut_input.pop(0)} | "$@"', "sh", *words]
@@ -164,6 +165,26 @@ async def test_a_lost_connection_costs_nothing_twice(sites, tmp_path):
     assert "8 of 13 chunks were new to the store" in err
 
 
+async def test_a_copy_in_another_store_is_adopted_there(sites, tmp_path):
+    near, far = sites
+    near.commands.cut_output = [10]
+    code, _, err = await near.chrek("copy", "cp", far.directory)
+    assert code == 1
+    assert "error: agent agent-n on n: " in err
+    code, out, err = await near.chrek("copy", "cp", far.directory, "--to-namespace", "default", "-o", "yaml")
+    assert code == 0, err
+    assert f"cp copied to {far.directory}: {HASH}/g-1-" in err
+    body = await far.cluster.create(CHECKPOINTS, yaml.safe_load(out))
+    assert is_asked(body, datetime.now(UTC))
+    await Adopter(far.cluster, far.store, Reporter(far.cluster, "n")).handle(body)
+    artifact = (await far.cluster.get(CHECKPOINTS, "cp"))["status"]["artifact"]
+    far.store.verify(HASH, artifact["generation"], artifact["digest"])
+    assert [found.owner.name for found in far.store.find(HASH, body["metadata"]["uid"])] == ["cp"]
+    code, out, err = await near.chrek("copy", "cp", far.directory)
+    assert (code, out) == (0, "")
+    assert "nothing had to be sent" in err
+
+
 async def test_what_cannot_be_done_is_one_line(sites, tmp_path):
     near, far = sites
     file = tmp_path / "cp.chrek"
@@ -174,6 +195,8 @@ async def test_what_cannot_be_done_is_one_line(sites, tmp_path):
         return code, next(line for line in err.splitlines() if line.startswith(("error:", "Error")))
 
     assert "No such file or directory" in (await refused(near, "export", "cp", tmp_path / "no" / "file"))[1]
+    assert (await refused(near, "copy", "cp", "elsewhere"))[1].startswith("error: 'elsewhere' is no store")
+    assert "is not understood" in (await refused(near, "copy", "cp", "ftp://elsewhere"))[1]
     near.store.delete(HASH, {"g-1"})
     assert await refused(near, "export", "cp", file) == (
         1, f"error: agent agent-n on n: there is no artifact {HASH}/g-1 in {near.directory} (name it as HASH or HASH/GENERATION)"

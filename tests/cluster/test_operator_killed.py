@@ -1,23 +1,30 @@
-"""An operator that is killed at any await: its successor comes to the same end.
+"""An operator that is killed at any await: its successor comes to the same end, also when a write of the dead one comes late.
 
-Nothing that it knows outlives it, so between two of its writes one moment to die is like another: it dies after each write.
+A reconcile awaits requests, and nothing else. So it dies after each of its requests, which is before the next one, too.
 """
 
 import asyncio
+import base64
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chrek_operator.admission.certificates import is_good
+from chrek_operator.admission.keeping import keep_certificate
+from chrek_operator.admission.registration import configurations, register
 from chrek_operator.reconciler import Key, Reconciler
-from chrek_operator.settings import Settings
+from chrek_operator.settings import Settings, Webhook
 from kubectl_chrek.api import names
-from kubectl_chrek.api.errors import ConflictError
+from kubectl_chrek.api.errors import ChrekError, ConflictError
 from kubectl_chrek.cluster.resources import CHECKPOINTS, CONFIG_MAPS, DEPLOYMENTS, EVENTS, GRAPHS, JOBS, NAMESPACES, PODS, POLICIES
 
 pytestmark = pytest.mark.cluster
 
 HASH = "5941a4cb3c363457"
 IDENTITY = {"model": "meta-llama/Llama-3-8B", "backendFramework": "vllm", "tensorParallelSize": 1, "dtype": "bfloat16"}
-SHARDS = 3
+SHARDS = 5
+NOWHERE = {"matchLabels": {"kubernetes.io/metadata.name": "nowhere"}}
 GRAPH = [
     "configmaps/chrek-worker",
     "deployments/g-w",
@@ -32,28 +39,49 @@ class Killed(BaseException):
     """The operator is gone, just when the answer to its request would have come."""
 
 
-class Mortal:
-    """A cluster whose user is killed after its `limit`-th write; 0: never."""
+WRITES = ("create", "replace", "patch", "delete")
 
-    def __init__(self, cluster, limit=0):
+
+class Mortal:
+    """A cluster whose user is killed at its `limit`-th request; 0: never.
+
+    Once the answer is there, or with `late`, in which case only writes count, before: that write arrives by `deliver`.
+    """
+
+    def __init__(self, cluster, limit=0, *, late=False):
         self._cluster = cluster
+        self._late = late
+        self._waiting = None
         self.left = limit
-        self.count = 0
+        self.count = self.writes = self.deaths = 0
 
     def __getattr__(self, name):
         method = getattr(self._cluster, name)
-        if name not in ("create", "replace", "patch", "delete"):
-            return method
 
         async def call(*arguments, **options):
+            writes = name in WRITES
             self.count += 1
-            answer = await method(*arguments, **options)
-            self.left -= 1
-            if self.left == 0:
+            self.writes += writes
+            self.left -= writes or not self._late
+            dies = self.left == 0 and (writes or not self._late)
+            self.deaths += dies
+            if dies and self._late:
+                self._waiting = lambda: method(*arguments, **options)
                 raise Killed
-            return answer
+            try:
+                return await method(*arguments, **options)
+            finally:
+                if dies:
+                    raise Killed
 
-        return call
+        return call if name in (*WRITES, "get", "list") else method
+
+    async def deliver(self):
+        """The write that was under way, if there is one; whether there was."""
+        waiting, self._waiting = self._waiting, None
+        with suppress(ChrekError):
+            await waiting() if waiting else None
+        return waiting is not None
 
 
 class Story:
@@ -61,17 +89,20 @@ class Story:
 
     mode = "own"
 
-    def __init__(self, cluster, namespace, limit=0):
+    def __init__(self, cluster, make_namespace, namespace, limit=0, *, late=False):
         self.cluster = cluster
+        self.make_namespace = make_namespace
         self.namespace = namespace
-        self.mortal = Mortal(cluster, limit)
+        self.mortal = Mortal(cluster, limit, late=late)
 
     async def tell(self):
         """What there is after each chapter."""
-        await self.cluster.create(NAMESPACES, {"metadata": {"name": self.namespace}})
+        await self.make_namespace(self.namespace)
         block = {"enabled": True, "mode": "auto", "identity": IDENTITY}
         main = {"image": "registry.invalid/worker:1", "args": ["python3 -m dynamo.vllm"]}
-        service = {"replicas": 0, "extraPodSpec": {"mainContainer": main}, "checkpoint": block}
+        # What no node has taken is deleted at once.
+        pod = {"mainContainer": main, "schedulerName": "nobody"}
+        service = {"replicas": 0, "extraPodSpec": pod, "checkpoint": block}
         await self._create(GRAPHS, "g", {"services": {"W": service}})
         chapters = [await self._settle("graph", "checkpoint")]
         status = {"artifact": {"generation": "g1", "bytes": 1, "files": 1}}
@@ -102,14 +133,15 @@ class Story:
             moved = False
             for kind in kinds:
                 try:
-                    before = self.mortal.count
+                    before = self.mortal.writes
                     again = await reconciler.reconcile(Key(kind, self.namespace, name[kind]))
                     # What was written is news, which an operator would be told of.
-                    moved |= again == 0 or self.mortal.count > before
+                    moved |= again == 0 or self.mortal.writes > before
                 except ConflictError:
                     moved = True
                 except Killed:
                     reconciler, moved = self._operator(), True
+            moved = moved or await self.mortal.deliver()
         # The cluster's own collector deletes what belongs to a checkpoint, in its own time.
         return await self._state((CHECKPOINTS, CONFIG_MAPS, GRAPHS, POLICIES, *((JOBS, DEPLOYMENTS) if "graph" in kinds else ())))
 
@@ -133,7 +165,7 @@ class PlatformStory(Story):
     mode = "integrate"
 
     async def tell(self):
-        await self.cluster.create(NAMESPACES, {"metadata": {"name": self.namespace}})
+        await self.make_namespace(self.namespace)
         block = {"enabled": True, "identity": IDENTITY, "startupPolicy": "WaitForCheckpoint"}
         worker = {"image": "registry.invalid/worker:1", "args": ["python3 -m dynamo.vllm"]}
         await self._create(GRAPHS, "g", {"services": {"W": {"extraPodSpec": {"mainContainer": worker}, "checkpoint": block}}})
@@ -174,25 +206,91 @@ def timeless(value):
     return [timeless(found) for found in value] if isinstance(value, list) else value
 
 
+async def retell(stories, wanted):
+    """They all come to that end, each with one death; side by side, since a real cluster takes its time to clean up."""
+    async with asyncio.TaskGroup() as group:
+        told = [group.create_task(story.tell(), name=story.namespace) for story in stories]
+    assert {task.get_name(): task.result() for task in told} == {task.get_name(): wanted for task in told}
+    assert {story.mortal.deaths for story in stories} == {1}
+
+
 @pytest.mark.parametrize("shard", range(SHARDS))
-async def test_whenever_it_is_killed_it_comes_to_the_same_end(cluster, namespace, shard):
-    undisturbed = Story(cluster, f"{namespace}-{shard}")
+async def test_whenever_it_is_killed_it_comes_to_the_same_end(cluster, make_namespace, namespace, shard):
+    undisturbed = Story(cluster, make_namespace, f"{namespace}-{shard}")
     wanted = await undisturbed.tell()
     assert [sorted(state) for state, _ in wanted] == CHAPTERS
     assert wanted[-1][1] == ["CheckpointEvicted", "CheckpointExpired", "CheckpointReady"]
-    assert undisturbed.mortal.count > 15
-    for limit in range(1 + shard, undisturbed.mortal.count + 1, SHARDS):
-        story = Story(cluster, f"{namespace}-{shard}-{limit}", limit)
-        assert await story.tell() == wanted, f"killed after write {limit}"
-        assert story.mortal.left <= 0
+    assert undisturbed.mortal.count > 50
+    limits = range(1 + shard, undisturbed.mortal.count + 1, SHARDS)
+    await retell([Story(cluster, make_namespace, f"{namespace}-{shard}-{limit}", limit) for limit in limits], wanted)
 
 
-async def test_beside_the_platform_too(cluster, namespace):
-    undisturbed = PlatformStory(cluster, f"{namespace}-p")
+@pytest.mark.parametrize("kind", [Story, PlatformStory])
+async def test_a_write_of_the_dead_that_comes_late_changes_nothing(cluster, make_namespace, namespace, kind):
+    undisturbed = kind(cluster, make_namespace, f"{namespace}-l")
+    wanted = await undisturbed.tell()
+    limits = range(1, undisturbed.mortal.writes + 1)
+    await retell([kind(cluster, make_namespace, f"{namespace}-l-{limit}", limit, late=True) for limit in limits], wanted)
+
+
+async def test_beside_the_platform_too(cluster, make_namespace, namespace):
+    undisturbed = PlatformStory(cluster, make_namespace, f"{namespace}-p")
     wanted = await undisturbed.tell()
     assert [wanted[1], wanted[3]] == [1, 0]
     assert wanted[2][0]["dynamographdeployments/g"]["status"]["checkpoints"]["W"]["ready"]
-    for limit in range(1, undisturbed.mortal.count + 1):
-        story = PlatformStory(cluster, f"{namespace}-p-{limit}", limit)
-        assert await story.tell() == wanted, f"killed after write {limit}"
-        assert story.mortal.left <= 0
+    limits = range(1, undisturbed.mortal.count + 1)
+    await retell([PlatformStory(cluster, make_namespace, f"{namespace}-p-{limit}", limit) for limit in limits], wanted)
+
+
+class WebhookStory:
+    """A certificate is made, its configurations are registered; it grows old, somebody changes a configuration, both are mended."""
+
+    def __init__(self, cluster, make_namespace, namespace, limit=0):
+        self.cluster, self.make_namespace, self.mortal = cluster, make_namespace, Mortal(cluster, limit)
+        self.webhook = Webhook(namespace=namespace, url="https://127.0.0.1:9")
+        self.namespace = namespace
+
+    async def tell(self):
+        """How many authorities are trusted after each chapter, and whether all fits together."""
+        await self.make_namespace(self.namespace)
+        now = datetime.now(UTC)
+        chapters = [await self._settle(now)]
+        for resource, body in await self._registered():
+            broken = [hook | {"timeoutSeconds": 1} for hook in body["webhooks"]]
+            await self.cluster.patch(resource, body["metadata"]["name"], {"webhooks": broken})
+        chapters.append(await self._settle(now + timedelta(days=70)))
+        for resource, body in await self._registered():
+            await self.cluster.delete(resource, body["metadata"]["name"])
+        await self.cluster.delete(NAMESPACES, self.namespace)
+        return chapters
+
+    async def _settle(self, now):
+        while True:
+            with suppress(Killed):
+                pair = await keep_certificate(self.mortal, self.namespace, self.webhook.hosts, now)
+                await register(self.mortal, self._wanted(pair.authorities))
+                break
+        assert is_good(pair, self.webhook.hosts, now)
+        hooks = [hook for _, body in await self._registered() for hook in body["webhooks"]]
+        bundles = {base64.b64decode(hook["clientConfig"]["caBundle"]) for hook in hooks}
+        assert bundles == {pair.authorities}
+        return pair.authorities.count(b"BEGIN"), sorted(hook["timeoutSeconds"] for hook in hooks)
+
+    def _wanted(self, authorities):
+        """Under names of the test's own, and about nothing: a shared server may have an operator of its own."""
+        found = configurations(Settings(), self.webhook, authorities)
+        for resource, body in found:
+            body["metadata"]["name"] = self.namespace
+            body["webhooks"] = [hook | {"namespaceSelector": NOWHERE} for hook in body["webhooks"]]
+            yield resource, body
+
+    async def _registered(self):
+        return [(resource, await self.cluster.get(resource, self.namespace)) for resource, _ in self._wanted(b"")]
+
+
+async def test_its_webhooks_too(cluster, make_namespace, namespace):
+    undisturbed = WebhookStory(cluster, make_namespace, f"{namespace}-w")
+    wanted = await undisturbed.tell()
+    assert [authorities for authorities, _ in wanted] == [1, 2]
+    limits = range(1, undisturbed.mortal.count + 1)
+    await retell([WebhookStory(cluster, make_namespace, f"{namespace}-w-{limit}", limit) for limit in limits], wanted)

@@ -121,6 +121,43 @@ async def running_operator(cluster, namespace):
     await asyncio.gather(task, return_exceptions=True)
 
 
+class Watched:
+    """A cluster that counts what its user writes, but for the Lease."""
+
+    def __init__(self, cluster):
+        self._cluster = cluster
+        self.writes = 0
+
+    def __getattr__(self, name):
+        method = getattr(self._cluster, name)
+        if name not in ("create", "replace", "patch", "delete"):
+            return method
+
+        async def call(resource, *arguments, **options):
+            self.writes += resource is not LEASES
+            return await method(resource, *arguments, **options)
+
+        return call
+
+
+async def test_of_two_that_run_one_acts(cluster, namespace, checkpoint_body):
+    checkpoint_body["spec"]["job"]["podTemplateSpec"]["spec"]["containers"][0]["command"] = ["serve"]
+    first, second = Watched(cluster), Watched(cluster)
+    async with running_operator(first, namespace), running_operator(second, namespace):
+        for name in ("one", "two", "three"):
+            await cluster.create(CHECKPOINTS, checkpoint_body | {"metadata": {"name": name}}, namespace)
+        async with asyncio.timeout(30):
+            while {found.get("status", {}).get("phase") for found in await cluster.list(CHECKPOINTS)} != {"Creating"}:
+                await asyncio.sleep(0.02)
+        assert sorted([first.writes == 0, second.writes == 0]) == [False, True]
+        for name in ("one", "two", "three"):
+            await cluster.delete(CHECKPOINTS, name, namespace)
+        async with asyncio.timeout(30):
+            while await cluster.list(CHECKPOINTS):
+                await asyncio.sleep(0.02)
+        assert sorted([first.writes == 0, second.writes == 0]) == [False, True]
+
+
 async def test_the_second_operator_goes_on_where_the_first_died(cluster, namespace, cluster_config, checkpoint_body):
     worker = checkpoint_body["spec"]["job"]["podTemplateSpec"]["spec"]["containers"][0]
     worker["command"] = ["serve"]

@@ -1,6 +1,7 @@
 """The operator's roles: all that it does is allowed, and all that is allowed it does."""
 
 import asyncio
+import json
 import os
 from contextlib import suppress
 
@@ -43,10 +44,21 @@ VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"
 IMAGE = "registry.invalid/worker:1"
 
 
+KINDS = {"application/merge-patch+json": "merge", "application/json-patch+json": "json", "application/apply-patch+yaml": "apply"}
+
+
+class Requests(set):
+    """(namespace, group, resource, verb, name) of each, and the patches that nothing guards."""
+
+    def __init__(self):
+        super().__init__()
+        self.unguarded = []
+
+
 @pytest.fixture
-async def recorded(tmp_path, monkeypatch):
-    """A server that notes what the operator asks for: (namespace, group, resource, verb, name)."""
-    requests = set()
+async def recorded(tmp_path, monkeypatch, is_guarded):
+    """A server that notes what the operator asks for."""
+    requests = Requests()
     handle = ApiServer._handle
 
     async def note(self, request):
@@ -55,6 +67,10 @@ async def recorded(tmp_path, monkeypatch):
             resource = place.plural + (f"/{place.subresource}" if place.subresource else "")
             verb = VERBS.get(request.method) or ("get" if place.name else "watch" if "watch" in request.query else "list")
             requests.add((place.namespace, place.group, resource, verb, place.name))
+            if verb == "patch":
+                body, kind = json.loads(await request.read()), KINDS[request.content_type]
+                if not is_guarded(body, subresource=place.subresource, kind=kind):
+                    requests.unguarded.append((resource, body))
         return await handle(self, request)
 
     monkeypatch.setattr(ApiServer, "_handle", note)
@@ -251,6 +267,7 @@ async def test_every_right_is_used_and_none_is_missing(operator, recorded):
     used, missing = judge(requests, "own")
     assert missing == set()
     assert {grant for grant in grants("own") if grant not in used} == set()
+    assert requests.unguarded == []
 
 
 @pytest.mark.parametrize("mode", ["integrate"])
@@ -260,6 +277,7 @@ async def test_what_is_allowed_beside_the_platform_is_used_and_enough(operator, 
     used, missing = judge(requests, "integrate")
     assert missing == set()
     assert {grant for grant in grants("integrate") if grant[1].mode and grant not in used} == set()
+    assert requests.unguarded == []
 
 
 def grants(mode):

@@ -27,6 +27,21 @@ def test_one_that_was_not_adopted_has_failed(make_world):
     assert world.condition("TarAvailable") == ("False", "ArtifactMissing")
 
 
+def test_once_it_may_be_adopted_a_retry_asks_for_it_again(make_world):
+    world = make_world()
+    annotations = world.checkpoint["metadata"]["annotations"] = {names.ANNOTATION_ADOPT: "{}"}
+    world.settle()
+    world.checkpoint["status"]["failure"] = "it belongs to another namespace"
+    world.settle()
+    assert world.status["phase"] == "Failed"
+    annotations |= {names.ANNOTATION_RETRY: "1"}
+    world.checkpoint["metadata"]["annotations"] = annotations
+    world.settle()
+    assert (world.status["phase"], world.job) == ("Pending", None)
+    assert "failure" not in world.status
+    assert names.ANNOTATION_ADOPT in world.checkpoint["metadata"]["annotations"]
+
+
 def test_without_the_annotation_it_is_captured(make_world):
     world = make_world()
     world.settle()

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from chrek_operator.capture_env import CAPTURE_ENV, with_capture_env
+from chrek_operator.capture_env import CAPTURE_ENV, SOURCE, capture_data
 from chrek_operator.injection import Injection, inject_source, inject_target
+from chrek_operator.shim import shim_config_map
 
 INJECTION = Injection("my-ckpt", "5941a4cb3c363457", "pvc", "/checkpoints")
 TEMPLATE = {"spec": {"containers": [{"name": "main", "image": "worker:1", "command": ["serve"]}]}}
@@ -35,10 +36,27 @@ def test_what_the_container_says_itself_wins(own):
         assert found == [entry]
 
 
+def test_what_comes_by_env_from_wins_too():
+    template, theirs = deepcopy(TEMPLATE), {"configMapRef": {"name": "flags"}}
+    worker = template["spec"]["containers"][0]
+    worker |= {"envFrom": [theirs], "env": [{"name": "NCCL_NVLS_ENABLE", "value": "1"}]}
+    for inject in (inject_source, inject_target):
+        found = inject(template, INJECTION)["spec"]["containers"][0]
+        # Of the sources the last one wins, and `env` over them all.
+        assert found["envFrom"] == [SOURCE, theirs]
+        assert {entry["name"] for entry in found["env"]} & set(capture_data()) == {"NCCL_NVLS_ENABLE"}
+        again = inject({"spec": {"containers": [found]}}, INJECTION)["spec"]["containers"][0]
+        assert again["envFrom"] == [SOURCE, theirs]
+    worker["envFrom"] = [SOURCE]
+    found = inject_source(template, INJECTION)
+    assert "envFrom" not in found["spec"]["containers"][0]
+    assert set(capture_data()) < set(environment(found))
+    assert shim_config_map()["data"] == capture_data()
+
+
 def test_no_variable_stands_twice_and_each_has_its_reason():
     assert len({entry.name for entry in CAPTURE_ENV}) == len(CAPTURE_ENV)
     assert all(entry.reason for entry in CAPTURE_ENV)
-    assert with_capture_env(with_capture_env([])) == with_capture_env([])
 
 
 def test_the_document_has_the_table_as_it_is():
