@@ -22,7 +22,9 @@ class Where(StrEnum):
     LIST = "list"
     """The checkpoints."""
     DETAIL = "detail"
+    DIFF = "diff"
     GRAPHS = "graphs"
+    STORAGE = "storage"
     PLAN = "plan"
     FORM = "form"
 
@@ -83,13 +85,14 @@ ACTIONS: Final = (
     Action(Where.VIEW, "refresh", "ctrl+r", "refresh_watch", "Refresh"),
     Action(Where.LIST, "open", "enter", "open_row", "Open", footer=True),
     Action(Where.LIST, "describe", "d", "open_tab('overview')", "Describe"),
-    Action(Where.LIST, "yaml", "y", "open_tab('yaml')", "YAML", footer=True),
-    Action(Where.LIST, "logs", "l", "open_tab('logs')", "Logs", footer=True),
+    Action(Where.LIST, "yaml", "y", "open_tab('yaml')", "YAML"),
+    Action(Where.LIST, "logs", "l", "open_tab('logs')", "Logs"),
     Action(Where.LIST, "events", "v", "open_tab('events')", "Events"),
     Action(Where.LIST, "inspect", "i", "open_tab('artifact')", "Inspect artifact"),
     Action(Where.LIST, "mark", "space", "mark", "Mark"),
     Action(Where.LIST, "range", "ctrl+@,ctrl+space", "mark_range", "Mark from the last mark to here"),
     Action(Where.LIST, "unmark", "ctrl+backslash", "unmark", "Unmark all"),
+    Action(Where.LIST, "diff", "x", "diff", "Compare the two marked"),
     Action(Where.LIST, "sort-name", "N", "sort('name')", "Sort by name"),
     Action(Where.LIST, "sort-age", "A", "sort('age')", "Sort by age"),
     Action(Where.LIST, "sort-size", "S", "sort('size')", "Sort by size"),
@@ -103,22 +106,27 @@ ACTIONS: Final = (
     Action(Where.LIST, "storage", "D", "app.command('storage')", "Storage"),
     Action(Where.DETAIL, "back", "escape,backspace", "back", "Back", footer=True),
     Action(Where.DETAIL, "overview", "1,d,o", "tab('overview')", "Overview"),
-    Action(Where.DETAIL, "timeline", "2,t", "tab('timeline')", "Timeline", footer=True),
-    Action(Where.DETAIL, "pods", "3,p", "tab('pods')", "Pods", footer=True),
+    Action(Where.DETAIL, "timeline", "2,t", "tab('timeline')", "Timeline"),
+    Action(Where.DETAIL, "pods", "3,p", "tab('pods')", "Pods"),
     Action(Where.DETAIL, "events", "4,v", "tab('events')", "Events"),
-    Action(Where.DETAIL, "logs", "5,l", "tab('logs')", "Logs", footer=True),
-    Action(Where.DETAIL, "yaml", "6,y", "tab('yaml')", "YAML", footer=True),
-    Action(Where.DETAIL, "identity", "7,w", "tab('identity')", "What if"),
+    Action(Where.DETAIL, "logs", "5,l", "tab('logs')", "Logs"),
+    Action(Where.DETAIL, "yaml", "6,y", "tab('yaml')", "YAML"),
+    Action(Where.DETAIL, "identity", "7,w", "tab('identity')", "Hash"),
     Action(Where.DETAIL, "compat", "8,m", "tab('compat')", "Compatible nodes"),
     Action(Where.DETAIL, "artifact", "9,i", "tab('artifact')", "Artifact"),
-    Action(Where.DETAIL, "edit", "e", "edit", "Edit what if"),
+    Action(Where.DETAIL, "edit", "e", "edit", "What if", footer=True),
     Action(Where.DETAIL, "copy", "c", "copy_name", "Copy name"),
     Action(Where.DETAIL, "refresh", "ctrl+r", "refresh_watch", "Refresh"),
     Action(Where.DETAIL, "pin", "P", "pin", "Pin or unpin", needs="patch"),
     Action(Where.DETAIL, "verify", "V", "verify", "Verify", needs="patch"),
     Action(Where.DETAIL, "undelete", "u", "undelete", "Undelete", needs="patch"),
     Action(Where.DETAIL, "delete", "ctrl+d", "delete", "Delete", footer=True, needs="delete"),
+    Action(Where.DIFF, "back", "escape,backspace", "back", "Back", footer=True),
+    Action(Where.DIFF, "swap", "x", "swap", "Swap the sides", footer=True),
+    Action(Where.DIFF, "refresh", "ctrl+r", "refresh_watch", "Refresh"),
     Action(Where.GRAPHS, "open", "enter", "open_row", "Open its checkpoint", footer=True),
+    Action(Where.STORAGE, "what-if", "e", "app.open_command_line('gc --unreferenced ')", "What would a policy free", footer=True),
+    Action(Where.PLAN, "policy", "e", "edit_policy", "Edit the policy", footer=True),
     Action(Where.PLAN, "take-out", "space", "take_out", "Take out or in", footer=True),
     Action(Where.PLAN, "unreferenced", "1", "rule('unreferenced')", "Unreferenced"),
     Action(Where.PLAN, "failed", "2", "rule('failed')", "Failed"),

@@ -1,8 +1,12 @@
 """The application: it owns the session, its watch and its pace; everything else is in the screens."""
 
 import asyncio
-from collections.abc import Iterator
-from typing import Any, Final
+import gc
+from collections.abc import Awaitable, Callable, Iterator
+from functools import cached_property, partial
+from importlib import import_module
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from textual.app import App, SystemCommand
 from textual.css.query import NoMatches
@@ -13,25 +17,30 @@ from textual.worker import Worker
 
 from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.ops import clock
-from kubectl_chrek.tui.actions import ACTIONS, Where, bindings
-from kubectl_chrek.tui.commander import Commander
+from kubectl_chrek.tui.actions import ACTIONS, NEEDS, Where, bindings
 from kubectl_chrek.tui.config import Config
 from kubectl_chrek.tui.feed import Clock, Pause
 from kubectl_chrek.tui.pace import Pace
 from kubectl_chrek.tui.screens.checkpoints import CheckpointsScreen
 from kubectl_chrek.tui.screens.live import LiveScreen
 from kubectl_chrek.tui.session import ALL, Session
-from kubectl_chrek.tui.source import Contexts, Source
+from kubectl_chrek.tui.source import Awaited, Contexts, Opened, Source
+
+if TYPE_CHECKING:
+    from kubectl_chrek.tui.commander import Commander
 
 REDRAW_SECONDS: Final = 0.1
 _TICK_SECONDS: Final = 1.0
+_REST: Final = "kubectl_chrek.tui.commander"
+"""The module that leads to all other screens."""
+_REST_SECONDS: Final = 1.5
 
 
 class ChrekApp(App[None]):
     """A live view of a cluster's checkpoints.
 
     Args:
-        source: Where the objects come from.
+        source: Where the objects come from, or what connects to them once the first frame is on the screen.
         contexts: Where else they could come from; None: nowhere.
         namespace: The one to show first; "" means all.
         read_only: Nothing that changes the cluster can be done.
@@ -48,7 +57,7 @@ class ChrekApp(App[None]):
 
     def __init__(
         self,
-        source: Source,
+        source: Source | Callable[[], Awaitable[Opened]],
         *,
         contexts: Contexts | None = None,
         namespace: str = ALL,
@@ -61,10 +70,23 @@ class ChrekApp(App[None]):
     ) -> None:
         super().__init__()
         self.pace = Pace(self._redraw, self.call_next, redraw_seconds)
-        self.session = Session(source, namespace, read_only, self.pace.ask, self._follow, now, pause)
-        self.commander = Commander(self, self.session, contexts)
+        self.failure: Exception | None = None
+        """Why there was no connection."""
+        self._connect = source if callable(source) else None
+        self._contexts = contexts
+        self._offered = {*NEEDS.values()}
+        """The verbs whose keys are offered, as the screens show it."""
+        shown = cast("Source", Awaited()) if callable(source) else source
+        self.session = Session(shown, namespace, read_only, self.pace.ask, self._follow, now, pause)
         self._first_command = command
         self._config = config or Config()
+
+    @cached_property
+    def commander(self) -> "Commander":
+        """What runs the lines of the command line. All screens come with it: they are not loaded before the first is drawn."""
+        from kubectl_chrek.tui.commander import Commander
+
+        return Commander(self, self.session, self._contexts)
 
     def get_default_screen(self) -> CheckpointsScreen:
         """The list is where everything starts."""
@@ -77,8 +99,30 @@ class ChrekApp(App[None]):
             self.theme = self._config.theme
         elif self._config.theme:
             self.notify(f"there is no theme {self._config.theme}", severity="warning", markup=False)
-        self._follow()
         self.set_interval(_TICK_SECONDS, self._tick)
+        if self._connect:
+            self.call_after_refresh(self._run, partial(self._open, self._connect), "connection")
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._follow()
+        if self._first_command:
+            self.call_next(self.action_command, self._first_command)
+
+    async def _open(self, connect: Callable[[], Awaitable[Opened]]) -> None:
+        """Connects. Without a connection the program ends, and says why as every command does."""
+        try:
+            opened = await connect()
+        except Exception as error:
+            self.failure = error
+            self.exit()
+            return
+        self._contexts = opened.contexts
+        # One that was made before knew of no other clusters.
+        vars(self).pop("commander", None)
+        cast("Awaited", self.session.source).become(opened.source)
+        self.session.choose(opened.source, opened.namespace)
         if self._first_command:
             self.call_next(self.action_command, self._first_command)
 
@@ -104,12 +148,20 @@ class ChrekApp(App[None]):
             self.session.rights = await self.session.source.rights(self.session.namespace)
         except ChrekError:
             self.session.rights = None
-        self.screen.refresh_bindings()
+        allowed = {verb for verb in NEEDS.values() if self.session.may(verb)}
+        if allowed != self._offered:
+            self._offered = allowed
+            self.screen.refresh_bindings()
 
     def _redraw(self) -> None:
         screen = self._drawable()
         if screen:
             screen.show_changes()
+        if self._connect and self.session.checkpoints.synced:
+            # Before somebody asks for another screen there is time to load them all.
+            self._connect = None
+            gc.freeze()
+            self.set_timer(_REST_SECONDS, Thread(target=_load_rest, daemon=True).start)
 
     def _tick(self) -> None:
         screen = self._drawable()
@@ -141,9 +193,9 @@ class ChrekApp(App[None]):
         """Runs a line of the command line."""
         await self.commander.run(line)
 
-    async def action_open_command_line(self) -> None:
-        """Asks for a line and runs it."""
-        await self.commander.ask()
+    async def action_open_command_line(self, text: str = "") -> None:
+        """Asks for a line, which begins with `text`, and runs it."""
+        await self.commander.ask(text)
 
     def action_toggle_help(self) -> None:
         """Shows the keys that work here, or hides them."""
@@ -153,3 +205,9 @@ class ChrekApp(App[None]):
             self.action_show_help_panel()
         else:
             self.action_hide_help_panel()
+
+
+def _load_rest() -> None:
+    import_module(_REST)
+    # Modules stay as well: the garbage collector need not walk them.
+    gc.freeze()

@@ -6,21 +6,25 @@ from contextlib import AsyncExitStack, aclosing
 from copy import copy
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kubectl_chrek import __version__
 from kubectl_chrek.api import names
-from kubectl_chrek.api.checkpoint import Checkpoint
 from kubectl_chrek.api.errors import NotFoundError
 from kubectl_chrek.cluster import Cluster, Event
 from kubectl_chrek.cluster.credentials import context_names
 from kubectl_chrek.cluster.resources import CHECKPOINTS, CHREK_NODES, EVENTS, GRAPHS, NAMESPACES, PODS
-from kubectl_chrek.ops import doctor, gc, logs, pinning, prewarm, usage, verifying
 from kubectl_chrek.ops.connection import ConnectionOptions, open_cluster
 from kubectl_chrek.ops.doctor_cluster import allowed
-from kubectl_chrek.ops.findings import Finding
-from kubectl_chrek.ops.retention import Candidate, Plan, Policy
 from kubectl_chrek.tui.source import Body, Source
+
+if TYPE_CHECKING:
+    from kubectl_chrek.api.checkpoint import Checkpoint
+    from kubectl_chrek.ops.findings import Finding
+    from kubectl_chrek.ops.logs import Line
+    from kubectl_chrek.ops.prewarm import Prewarmed, Wanted
+    from kubectl_chrek.ops.retention import Candidate, Plan, Policy
+    from kubectl_chrek.ops.usage import Report
 
 LOG_LINES: Final = 1000
 """Of each container's log so many lines are shown to begin with."""
@@ -30,7 +34,7 @@ _ANNOTATIONS: Final = (names.ANNOTATION_STARTUP, names.ANNOTATION_RESTORE_FROM, 
 
 
 class ClusterSource:
-    """One API server; every question is one of the functions behind the commands."""
+    """One API server; every question is one of the functions behind the commands, loaded when it is first asked."""
 
     def __init__(self, cluster: Cluster, context: str = "") -> None:
         self._cluster = cluster
@@ -53,8 +57,8 @@ class ClusterSource:
         return there
 
     async def watch(self, namespace: str) -> AsyncGenerator[Event, None]:
-        """As the protocol says, like all below."""
-        async for event in self._cluster.watch(CHECKPOINTS, namespace):
+        """As the protocol says, like all below. Of those that vanish nobody needs more than which they were."""
+        async for event in self._cluster.watch(CHECKPOINTS, namespace, remember=_known_by):
             yield event
 
     async def watch_pods(self, namespace: str, checkpoint: str) -> AsyncGenerator[Event, None]:
@@ -82,8 +86,10 @@ class ClusterSource:
         async for event in self._cluster.watch(CHREK_NODES, ""):
             yield event
 
-    async def follow_logs(self, namespace: str, checkpoint: str) -> AsyncGenerator[logs.Line, None]:
+    async def follow_logs(self, namespace: str, checkpoint: str) -> "AsyncGenerator[Line, None]":
         """The last lines, then what comes."""
+        from kubectl_chrek.ops import logs
+
         async with aclosing(logs.follow(self._at(namespace), checkpoint, tail=LOG_LINES)) as lines:
             async for line in lines:
                 yield line
@@ -105,45 +111,63 @@ class ClusterSource:
         )
         return [event for events in lists for event in events]
 
-    async def usage(self, namespace: str) -> usage.Report:
+    async def usage(self, namespace: str) -> "Report":
         """As `df`."""
+        from kubectl_chrek.ops import usage
+
         return await usage.fetch(self._at(namespace), _scope(namespace))
 
-    async def findings(self, namespace: str, now: datetime) -> list[Finding]:
+    async def findings(self, namespace: str, now: datetime) -> "list[Finding]":
         """As `doctor`."""
+        from kubectl_chrek.ops import doctor
+
         return await doctor.examine(self._at(namespace), _scope(namespace), now, version=__version__)
 
-    async def plan(self, namespace: str, policy: Policy, now: datetime) -> Plan:
+    async def plan(self, namespace: str, policy: "Policy", now: datetime) -> "Plan":
         """As `gc`."""
+        from kubectl_chrek.ops import gc
+
         return await gc.make_plan(self._at(namespace), _scope(namespace), policy, now)
 
-    async def mark(self, candidate: Candidate, due: datetime) -> None:
+    async def mark(self, candidate: "Candidate", due: datetime) -> None:
         """As `gc --grace`."""
+        from kubectl_chrek.ops import gc
+
         await gc.mark_candidate(self._cluster, candidate, due)
 
-    async def undelete(self, checkpoint: Checkpoint) -> bool:
+    async def undelete(self, checkpoint: "Checkpoint") -> bool:
         """As `undelete`."""
+        from kubectl_chrek.ops import gc
+
         return await gc.undelete(self._cluster, checkpoint.metadata.name, checkpoint.metadata.namespace)
 
     async def delete(self, namespace: str, name: str, uid: str) -> None:
         """As `gc NAME --now`."""
         await self._cluster.delete(CHECKPOINTS, name, namespace, uid=uid)
 
-    async def pin(self, checkpoint: Checkpoint, now: datetime) -> None:
+    async def pin(self, checkpoint: "Checkpoint", now: datetime) -> None:
         """As `pin`."""
+        from kubectl_chrek.ops import pinning
+
         metadata = checkpoint.metadata
         await pinning.pin(self._cluster, metadata.name, metadata.namespace, by=pinning.whoami(), note="", now=now)
 
-    async def unpin(self, checkpoint: Checkpoint) -> None:
+    async def unpin(self, checkpoint: "Checkpoint") -> None:
         """As `unpin`."""
+        from kubectl_chrek.ops import pinning
+
         await pinning.unpin(self._cluster, checkpoint.metadata.name, checkpoint.metadata.namespace)
 
-    async def verify(self, checkpoint: Checkpoint, nonce: str) -> None:
+    async def verify(self, checkpoint: "Checkpoint", nonce: str) -> None:
         """As `verify --no-wait`."""
+        from kubectl_chrek.ops import verifying
+
         await verifying.request(self._cluster, checkpoint, nonce)
 
-    async def prewarm(self, wanted: prewarm.Wanted, namespace: str) -> prewarm.Prewarmed:
+    async def prewarm(self, wanted: "Wanted", namespace: str) -> "Prewarmed":
         """As `prewarm`."""
+        from kubectl_chrek.ops import prewarm
+
         return await prewarm.prewarm(self._cluster, wanted, namespace or self.home)
 
 
@@ -168,6 +192,10 @@ class KubeconfigContexts:
 
 def _scope(namespace: str) -> ConnectionOptions:
     return ConnectionOptions(all_namespaces=not namespace)
+
+
+def _known_by(body: Body) -> Body:
+    return {"metadata": {name: body["metadata"].get(name) for name in ("namespace", "name", "uid")}}
 
 
 def _concerns(pod: Mapping[str, Any]) -> bool:

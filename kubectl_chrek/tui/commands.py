@@ -43,6 +43,7 @@ COMMANDS: Final = (
     Command("ctx", ("context",), "Go to another cluster", Argument.CONTEXT),
     Command("filter", ("f",), "Filter this screen", Argument.TEXT),
     Command("theme", ("skin",), "Other colours", Argument.THEME),
+    Command("save", (), "Save all that this screen tells as text, to a file", Argument.TEXT),
     Command("screenshot", ("svg",), "Save the screen as SVG, to a file", Argument.TEXT),
     Command("help", ("h",), "Keys of this screen"),
     Command("quit", ("q", "q!", "exit"), "Quit"),

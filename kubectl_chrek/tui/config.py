@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import yaml
-
 from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.tui.actions import ACTIONS
 
@@ -48,6 +46,8 @@ def read_config(text: str, where: str) -> Config:
     Raises:
         UsageError: It is no YAML, or says something that we do not know.
     """
+    import yaml
+
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as error:

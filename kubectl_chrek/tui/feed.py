@@ -6,10 +6,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from kubectl_chrek.api.errors import ChrekError
-from kubectl_chrek.cluster import Event
+
+if TYPE_CHECKING:
+    from kubectl_chrek.cluster import Event
 
 T = TypeVar("T")
 Clock = Callable[[], datetime]
@@ -39,7 +41,7 @@ class Feed(Generic[T]):
 
     def __init__(
         self,
-        watch: Callable[[], AsyncGenerator[Event, None]],
+        watch: Callable[[], "AsyncGenerator[Event, None]"],
         read: Callable[[dict[str, Any]], T],
         changed: Callable[[], None],
         *,
@@ -51,8 +53,10 @@ class Feed(Generic[T]):
         self.synced = False
         """A first list has been read."""
         self.outage: Outage | None = None
-        self.revision = 0
-        """Another one whenever `items` are others."""
+        self.lists = 0
+        """How many times `items` were replaced by a list."""
+        self.touched: set[str] = set()
+        """UIDs of what changed since then, or since whoever follows changes one by one cleared it."""
         self._watch = watch
         self._read = read
         self._changed = changed
@@ -70,6 +74,7 @@ class Feed(Generic[T]):
             except Exception as error:
                 # A feed outlives whatever a server answers, and says what it was.
                 reason = _reason(error)
+            gc.enable()
             failures = failures + 1 if self.outage else 1
             seconds = min(2.0 ** (failures - 1), LONGEST_PAUSE)
             self.outage = _outage(self.outage, reason, self._now(), seconds)
@@ -85,7 +90,12 @@ class Feed(Generic[T]):
             async for event in events:
                 if event.type == "SYNCED":
                     self.items, self.synced, self.outage = fresh, True, None
-                    self.revision += 1
+                    self.lists += 1
+                    self.touched.clear()
+                    if len(fresh) >= _MANY:
+                        # What is listed stays: to walk all of it again and again stops the screen, and its end.
+                        gc.freeze()
+                    gc.enable()
                     self._changed()
                     continue
                 uid = event.object["metadata"]["uid"]
@@ -94,12 +104,9 @@ class Feed(Generic[T]):
                 else:
                     fresh[uid] = self._read(event.object)
                 if self.items is fresh:
-                    self.revision += 1
+                    self.touched.add(uid)
                     self._changed()
                 seen += 1
-                if seen % _MANY == 0 and self.items is not fresh:
-                    # What is listed stays: to walk all of it again and again stops the screen, and its end, for half a second.
-                    gc.freeze()
                 if seen % _BATCH == 0:
                     await asyncio.sleep(0)
 

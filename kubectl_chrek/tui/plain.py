@@ -22,7 +22,10 @@ _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|
 
 def clean(text: object) -> str:
     """`text` as one line without control characters."""
-    return _UNSAFE.sub(REPLACEMENT, " ".join(str(text).split("\n")).replace("\t", " ").replace("\r", " "))
+    text = str(text)
+    if text.isprintable():
+        return text
+    return _UNSAFE.sub(REPLACEMENT, " ".join(text.split("\n")).replace("\t", " ").replace("\r", " "))
 
 
 def clean_lines(text: str) -> str:
@@ -63,4 +66,9 @@ class Plain(Static):
         content = Content(clean_lines(content)) if isinstance(content, str) else content
         if not content.is_same(self._shown):
             self._shown = content
-            self.update(content)
+            # The screen is laid out anew only for a text whose own size matters.
+            self.update(content, layout=self.styles.auto_dimensions)
+
+    def as_text(self) -> str:
+        """What is shown, without its styles."""
+        return self._shown.plain

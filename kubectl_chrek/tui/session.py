@@ -5,13 +5,16 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from kubectl_chrek.cluster import Event
 from kubectl_chrek.ops import clock
 from kubectl_chrek.tui.feed import Clock, Feed, Pause, Poll
-from kubectl_chrek.tui.source import Source
-from kubectl_chrek.tui.views.rows import Row, read_row
+from kubectl_chrek.tui.views.reading import read_row
+from kubectl_chrek.tui.views.rows import Row
+
+if TYPE_CHECKING:
+    from kubectl_chrek.cluster import Event
+    from kubectl_chrek.tui.source import Source
 
 T = TypeVar("T")
 
@@ -38,7 +41,7 @@ class Note:
 class Session:
     """The state of one run of the TUI."""
 
-    source: Source
+    source: "Source"
     namespace: str
     read_only: bool
     changed: Callable[[], None]
@@ -61,7 +64,7 @@ class Session:
         """Shows another namespace. The list is empty at once, so that nobody acts on rows of the former one."""
         self.choose(self.source, namespace)
 
-    def choose(self, source: Source, namespace: str) -> None:
+    def choose(self, source: "Source", namespace: str) -> None:
         """Shows a namespace of a cluster, as above."""
         self.source, self.namespace = source, namespace
         self.rights = None
@@ -74,7 +77,7 @@ class Session:
         """The user may do this with checkpoints here, as far as is known."""
         return self.rights is None or verb in self.rights
 
-    def feed(self, watch: Callable[[], AsyncGenerator[Event, None]], read: Callable[[dict[str, Any]], T]) -> Feed[T]:
+    def feed(self, watch: Callable[[], "AsyncGenerator[Event, None]"], read: Callable[[dict[str, Any]], T]) -> Feed[T]:
         """A feed of another kind that draws the screens."""
         return Feed(watch, read, self.changed, now=self.now, pause=self.pause, failed=self.note)
 

@@ -1,16 +1,21 @@
 """What the TUI asks of a cluster, as a protocol."""
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Protocol
 
-from kubectl_chrek.api.checkpoint import Checkpoint
-from kubectl_chrek.cluster import Event
-from kubectl_chrek.ops.findings import Finding
-from kubectl_chrek.ops.logs import Line
-from kubectl_chrek.ops.prewarm import Prewarmed, Wanted
-from kubectl_chrek.ops.retention import Candidate, Plan, Policy
-from kubectl_chrek.ops.usage import Report
+if TYPE_CHECKING:
+    from kubectl_chrek.api.checkpoint import Checkpoint
+    from kubectl_chrek.cluster import Event
+    from kubectl_chrek.ops.findings import Finding
+    from kubectl_chrek.ops.logs import Line
+    from kubectl_chrek.ops.prewarm import Prewarmed, Wanted
+    from kubectl_chrek.ops.retention import Candidate, Plan, Policy
+    from kubectl_chrek.ops.usage import Report
 
 Body = dict[str, Any]
 
@@ -33,27 +38,27 @@ class Source(Protocol):
         """The namespace in which new things are made when all are shown."""
         ...
 
-    def watch(self, namespace: str) -> AsyncGenerator[Event, None]:
+    def watch(self, namespace: str) -> "AsyncGenerator[Event, None]":
         """The DynamoCheckpoints of a namespace, as `Cluster.watch` reports them."""
         ...
 
-    def watch_pods(self, namespace: str, checkpoint: str) -> AsyncGenerator[Event, None]:
+    def watch_pods(self, namespace: str, checkpoint: str) -> "AsyncGenerator[Event, None]":
         """The pods that made a checkpoint or ask for it."""
         ...
 
-    def watch_workers(self, namespace: str) -> AsyncGenerator[Event, None]:
+    def watch_workers(self, namespace: str) -> "AsyncGenerator[Event, None]":
         """The pods that belong to graphs or have to do with a checkpoint."""
         ...
 
-    def watch_graphs(self, namespace: str) -> AsyncGenerator[Event, None]:
+    def watch_graphs(self, namespace: str) -> "AsyncGenerator[Event, None]":
         """The DynamoGraphDeployments; none where the kind is not installed."""
         ...
 
-    def watch_nodes(self) -> AsyncGenerator[Event, None]:
+    def watch_nodes(self) -> "AsyncGenerator[Event, None]":
         """The ChrekNodes."""
         ...
 
-    def follow_logs(self, namespace: str, checkpoint: str) -> AsyncGenerator[Line, None]:
+    def follow_logs(self, namespace: str, checkpoint: str) -> "AsyncGenerator[Line, None]":
         """The logs of a checkpoint's Job, agents and workers, line by line, for ever."""
         ...
 
@@ -69,23 +74,23 @@ class Source(Protocol):
         """The Events about the objects of these names, in no order."""
         ...
 
-    async def usage(self, namespace: str) -> Report:
+    async def usage(self, namespace: str) -> "Report":
         """What checkpoints take."""
         ...
 
-    async def findings(self, namespace: str, now: datetime) -> list[Finding]:
+    async def findings(self, namespace: str, now: datetime) -> "list[Finding]":
         """What `doctor` finds."""
         ...
 
-    async def plan(self, namespace: str, policy: Policy, now: datetime) -> Plan:
+    async def plan(self, namespace: str, policy: "Policy", now: datetime) -> "Plan":
         """What `gc` would delete."""
         ...
 
-    async def mark(self, candidate: Candidate, due: datetime) -> None:
+    async def mark(self, candidate: "Candidate", due: datetime) -> None:
         """Has the operator delete that very checkpoint at a time."""
         ...
 
-    async def undelete(self, checkpoint: Checkpoint) -> bool:
+    async def undelete(self, checkpoint: "Checkpoint") -> bool:
         """Takes the mark off; returns whether there was one."""
         ...
 
@@ -93,19 +98,19 @@ class Source(Protocol):
         """Deletes the DynamoCheckpoint of this name, if it still is the one with this UID."""
         ...
 
-    async def pin(self, checkpoint: Checkpoint, now: datetime) -> None:
+    async def pin(self, checkpoint: "Checkpoint", now: datetime) -> None:
         """Pins it in the user's name."""
         ...
 
-    async def unpin(self, checkpoint: Checkpoint) -> None:
+    async def unpin(self, checkpoint: "Checkpoint") -> None:
         """Takes the pin off."""
         ...
 
-    async def verify(self, checkpoint: Checkpoint, nonce: str) -> None:
+    async def verify(self, checkpoint: "Checkpoint", nonce: str) -> None:
         """Asks an agent to read its artifact back."""
         ...
 
-    async def prewarm(self, wanted: Wanted, namespace: str) -> Prewarmed:
+    async def prewarm(self, wanted: "Wanted", namespace: str) -> "Prewarmed":
         """Creates the checkpoint, or finds it."""
         ...
 
@@ -120,3 +125,36 @@ class Contexts(Protocol):
     async def open(self, context: str) -> Source:
         """Connects; ChrekError when that fails."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A connection that has been made, and the namespace to show first."""
+
+    source: Source
+    contexts: Contexts | None
+    namespace: str
+
+
+class Awaited:
+    """A source that is still being connected to: whatever it is asked waits for the connection."""
+
+    server = context = home = ""
+
+    def __init__(self) -> None:
+        self._source: asyncio.Future[Source] = asyncio.get_running_loop().create_future()
+
+    def become(self, source: Source) -> None:
+        """The connection has been made: this answers, also what has been asked."""
+        self._source.set_result(source)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        async def answer(*about: Any) -> Any:
+            return await getattr(await self._source, name)(*about)
+
+        async def follow(*about: Any) -> AsyncGenerator[Any, None]:
+            async with aclosing(getattr(await self._source, name)(*about)) as items:
+                async for item in items:
+                    yield item
+
+        return answer if iscoroutinefunction(getattr(Source, name)) else follow

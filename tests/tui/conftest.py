@@ -228,6 +228,30 @@ def samples() -> list[dict]:
 
 
 @pytest.fixture
+def rich_samples(samples, ready):
+    """The first has all that a status can hold."""
+    processes = [{"pid": 1, "name": "python [/]", "threads": 4, "bytes": 2**30}]
+    processes += [{"pid": 77, "name": "VLLM::EngineCore", "threads": 93, "bytes": 15 * 2**30}]
+    gpus = [{"model": "H200", "memoryBytes": 143 * 2**30}]
+    record = {"architecture": "x86_64", "kernel": "6.8.0", "criu": "4.2.1", "driver": "580.95.05", "cuda": "13.0", "gpus": gpus}
+    artifact = {"storedBytes": 9 * 2**30, "uniqueBytes": 6 * 2**30, "sharedBytes": 5 * 2**30, "packs": 12}
+    artifact |= {"compatibility": record, "processes": processes, "phaseBytes": {"dump": 9 * 10**9, "verify": 19 * 10**9}}
+    verification = {
+        "nonce": "1",
+        "result": "ok",
+        "node": "gpu-a-02",
+        "bytes": 18 * 2**30,
+        "seconds": 3.2,
+        "at": "2026-03-04T11:00:00Z",
+    }
+    caches = [{"node": "gpu-a-02", "bytes": 18 * 2**30, "at": "2026-03-04T10:00:00Z"}]
+    last = {"phases": {"skeleton": 0.2, "criu": 1.1, "fill": 3.6, "gpu": 0.9}, "phaseBytes": {"fill": 18 * 10**9}}
+    samples[0]["status"] = ready(artifact=artifact, last=last, verification=verification, caches=caches)
+    samples[0]["metadata"]["labels"] = {"team": "search"}
+    return samples
+
+
+@pytest.fixture
 def fake_source() -> type[FakeSource]:
     return FakeSource
 

@@ -6,10 +6,12 @@ from kubectl_chrek.tui.actions import ACTIONS, NEEDS, Where
 from kubectl_chrek.tui.app import ChrekApp
 from kubectl_chrek.tui.screens.checkpoints import CheckpointsScreen
 from kubectl_chrek.tui.screens.detail import DetailScreen
+from kubectl_chrek.tui.screens.diff import DiffScreen
 from kubectl_chrek.tui.screens.graphs import GraphsScreen
 from kubectl_chrek.tui.screens.listing import ListScreen
 from kubectl_chrek.tui.screens.plan import PlanScreen
 from kubectl_chrek.tui.screens.prewarm import PrewarmScreen
+from kubectl_chrek.tui.screens.storage import StorageScreen
 from kubectl_chrek.tui.widgets.table import VirtualTable
 from kubectl_chrek.tui.widgets.text import LogPane, Pane
 
@@ -20,7 +22,9 @@ ANSWERS = {
     Where.VIEW: [ListScreen],
     Where.LIST: [CheckpointsScreen],
     Where.DETAIL: [DetailScreen],
+    Where.DIFF: [DiffScreen],
     Where.GRAPHS: [GraphsScreen],
+    Where.STORAGE: [StorageScreen],
     Where.PLAN: [PlanScreen],
     Where.FORM: [PrewarmScreen],
 }
@@ -40,9 +44,12 @@ def test_ids_are_unique():
 
 
 TABLES = [[Where.TABLE, Where.VIEW, Where.LIST], [Where.TABLE, Where.VIEW, Where.GRAPHS], [Where.TABLE, Where.VIEW, Where.PLAN]]
+TABLES += [[Where.TABLE, Where.VIEW, Where.STORAGE]]
 
 
-@pytest.mark.parametrize("parts", [*TABLES, [Where.TABLE, Where.DETAIL], [Where.TEXT, Where.DETAIL], [Where.FORM]])
+@pytest.mark.parametrize(
+    "parts", [*TABLES, [Where.TABLE, Where.DETAIL], [Where.TEXT, Where.DETAIL], [Where.TEXT, Where.DIFF], [Where.FORM]]
+)
 def test_no_key_means_two_things_at_once(parts):
     together = [action for action in ACTIONS if action.where in (*parts, Where.APP)]
     keys = [key for action in together for key in action.keys.split(",")]

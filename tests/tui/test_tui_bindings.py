@@ -1,20 +1,28 @@
-"""Every key of the registry does what it says, pressed once in a place where that can be seen."""
+"""Every key there is does what it says, pressed once in a place where that can be seen."""
+
+import pkgutil
+from importlib import import_module
 
 import pytest
-from textual.widgets import HelpPanel, Input
+from textual.binding import Binding
+from textual.dom import DOMNode
+from textual.widgets import HelpPanel, Input, OptionList
 
+from kubectl_chrek import tui
 from kubectl_chrek.tui.actions import ACTIONS
 from kubectl_chrek.tui.screens.checkpoints import CheckpointsScreen
 from kubectl_chrek.tui.screens.command_line import CommandLine
 from kubectl_chrek.tui.screens.detail import DetailScreen
+from kubectl_chrek.tui.screens.diff import DiffScreen
 from kubectl_chrek.tui.screens.doctor import NotesScreen
-from kubectl_chrek.tui.screens.modals import ChooseNamespace, ConfirmDelete
+from kubectl_chrek.tui.screens.modals import Choose, ConfirmDelete
 from kubectl_chrek.tui.screens.plan import PlanScreen
 from kubectl_chrek.tui.screens.prewarm import PrewarmScreen
 from kubectl_chrek.tui.screens.storage import StorageScreen
 
 LLAMA = "j j"
 DETAIL = f"{LLAMA} enter"
+DIFF = "space space x"
 """Keys that lead to a place with a Ready checkpoint."""
 
 
@@ -58,6 +66,14 @@ def facts(text):
     return lambda driver, source: text in driver.text("#banner-facts")
 
 
+def line(text):
+    return lambda driver, source: driver.app.screen.query_one(Input).value == text
+
+
+def starts_with(text):
+    return lambda driver, source: driver.text("#diff-text").split()[0] == text
+
+
 def sorted_by(column):
     return lambda driver, source: column in driver.table.arrows
 
@@ -78,7 +94,7 @@ CASES = {
     "text.last": ("", f"{DETAIL} y", at_bottom),
     "view.filter": ("", "", lambda driver, source: driver.app.focused is driver.app.screen.query_one("#filter", Input)),
     "view.clear": ("nodes", "", on(CheckpointsScreen)),
-    "view.namespace": ("", "", on(ChooseNamespace)),
+    "view.namespace": ("", "", on(Choose)),
     "view.all-namespaces": ("ns research", "", lambda driver, source: source.watched[-1] == ""),
     "view.copy": ("", "", said("Copied deepseek-r1")),
     "view.refresh": ("", "", lambda driver, source: source.watched == ["", ""]),
@@ -91,6 +107,7 @@ CASES = {
     "list.mark": ("", "", facts("1 marked")),
     "list.range": ("", "space G", facts("5 marked")),
     "list.unmark": ("", "space space", lambda driver, source: "marked" not in driver.text("#banner-facts")),
+    "list.diff": ("", "space space", on(DiffScreen)),
     "list.sort-name": ("", "A", sorted_by("name")),
     "list.sort-age": ("", "", sorted_by("age")),
     "list.sort-size": ("", "", sorted_by("size")),
@@ -119,6 +136,11 @@ CASES = {
     "detail.verify": ("", DETAIL, did("verify", "llama-3-8b")),
     "detail.undelete": ("", DETAIL, said("is not marked for deletion")),
     "detail.delete": ("", DETAIL, on(ConfirmDelete)),
+    "diff.back": ("", DIFF, on(CheckpointsScreen)),
+    "diff.swap": ("", DIFF, starts_with("default/gemma-2-9b")),
+    "diff.refresh": ("", DIFF, lambda driver, source: source.watched == ["", ""]),
+    "storage.what-if": ("storage", "", line("gc --unreferenced ")),
+    "plan.policy": ("gc --failed --orphans", "", line("gc --failed --orphans ")),
     "graphs.open": ("graphs", "j j", on(DetailScreen)),
     "plan.take-out": ("gc --failed", "", facts("0 checkpoints")),
     "plan.unreferenced": ("gc --failed", "", policy("--unreferenced --failed")),
@@ -142,11 +164,65 @@ def test_every_action_has_a_case():
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.id)
 async def test_key(start, source, action, monkeypatch, tmp_path):
-    """The first of its keys; that others of the same action are bound as well is the registry's and Textual's business."""
+    """The first of its keys is pressed; the others lead to the same action from the same place."""
     monkeypatch.chdir(tmp_path)
     command, keys, expected = CASES[action.id]
+    first, *others = action.keys.split(",")
     async with start(source, size=(120, 24), command=command) as driver:
-        await driver.press(*keys.split(), action.keys.partition(",")[0])
+        await driver.press(*keys.split())
+        active = driver.app.screen.active_bindings
+        assert [key for key in (first, *others) if active[key].binding.id != action.id] == []
+        await driver.press(first)
+        assert expected(driver, source)
+
+
+def focused(selector):
+    return lambda driver, source: driver.app.focused is driver.app.screen.query_one(selector)
+
+
+def highlighted(number):
+    return lambda driver, source: driver.app.screen.query_one(OptionList).highlighted == number
+
+
+OLD = "colon n o d e s enter colon d o c t o r enter colon"
+QUESTIONS = {
+    ("CommandLine", "escape"): ("colon x", on(CheckpointsScreen)),
+    ("CommandLine", "up"): (OLD, line("doctor")),
+    ("CommandLine", "down"): (f"{OLD} up up", line("doctor")),
+    ("CommandLine", "tab"): ("colon n o", line("nodes")),
+    ("ConfirmDelete", "escape"): ("ctrl+d", on(CheckpointsScreen)),
+    ("ConfirmDelete", "left"): ("ctrl+d right", focused("#delete-cancel")),
+    ("ConfirmDelete", "h"): ("ctrl+d right", focused("#delete-cancel")),
+    ("ConfirmDelete", "right"): ("ctrl+d", focused("#delete-later")),
+    ("ConfirmDelete", "l"): ("ctrl+d", focused("#delete-later")),
+    ("Choose", "escape"): ("n", on(CheckpointsScreen)),
+    ("Choose", "j"): ("n", highlighted(1)),
+    ("Choose", "k"): ("n j", highlighted(0)),
+}
+"""The keys of questions, which nobody can map to others: by class and key, the keys that lead there and what is true then."""
+
+
+def nodes():
+    """All our widgets, screens and the application."""
+    modules = [import_module(found.name) for found in pkgutil.walk_packages(tui.__path__, f"{tui.__name__}.")]
+    classes = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    return [each for each in classes if issubclass(each, DOMNode) and each.__module__.startswith(tui.__name__)]
+
+
+def test_every_binding_of_ours_is_pressed_here():
+    """Those with an id are the registry's."""
+    made = [(each.__name__, binding) for each in nodes() for binding in Binding.make_bindings(vars(each).get("BINDINGS") or ())]
+    assert {binding.id for _, binding in made if binding.id} == CASES.keys()
+    assert {(name, binding.key) for name, binding in made if not binding.id} == QUESTIONS.keys()
+
+
+@pytest.mark.parametrize(("name", "key"), QUESTIONS, ids="-".join)
+async def test_key_of_a_question(start, source, name, key):
+    keys, expected = QUESTIONS[name, key]
+    async with start(source) as driver:
+        await driver.press(*keys.split())
+        assert type(driver.app.screen).__name__ == name
+        await driver.press(key)
         assert expected(driver, source)
 
 

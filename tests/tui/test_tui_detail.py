@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from textual.events import Key
 
 from kubectl_chrek.ops.logs import Line, Source
 from kubectl_chrek.tui.plain import Plain
@@ -63,6 +64,14 @@ async def test_a_key_shows_its_tab_and_the_tab_has_the_keys(open_llama):
             found[key] = driver.app.screen._tab
             assert isinstance(driver.app.focused, Pane | LogPane | VirtualTable)
         assert found == TABS
+
+
+async def test_a_tabs_key_that_comes_before_the_tabs_is_heeded(start, source):
+    async with start(source) as driver:
+        for key, character in [("enter", "\r"), ("2", "2")]:
+            driver.app.post_message(Key(key, character))
+        await driver.settle()
+        assert driver.app.screen._tab == "timeline"
 
 
 @pytest.mark.parametrize("key", ["escape", "backspace"])
@@ -221,6 +230,40 @@ async def test_what_cannot_be_read_says_why(open_llama, source, outage, pause, t
         await driver.settle()
         shown = driver.text("#events-text") if tab == "v" else "\n".join(driver.app.screen.query_one(LogPane).lines)
         assert str(outage) in shown
+
+
+async def test_what_was_read_stays_while_the_connection_is_lost(open_llama, source, outage, pause):
+    """Events, log and pods; the log is begun anew when it comes back."""
+    begun = []
+
+    async def follow(namespace, checkpoint):
+        begun.append(checkpoint)
+        yield Line(None, Source("job", namespace, "p", "main"), f"run {len(begun)}")
+        if len(begun) == 1:
+            raise outage
+        await asyncio.Event().wait()
+
+    async def refuse(*_):
+        raise outage
+
+    source.follow_logs = follow
+    async with open_llama("v") as driver:
+        source.events = refuse
+        source.fail(outage, watch=PODS)
+        await pause.pass_time()
+        await driver.settle()
+        assert str(outage) in driver.text("#events-text")
+        assert "CaptureSucceeded" in driver.text("#events-text")
+        await driver.press("3")
+        assert len(driver.names) == 4
+        assert driver.text("#pod-why") == str(outage)
+        assert driver.text("#banner-facts-right").startswith("▲ stale")
+        await driver.press("5")
+        log = driver.app.screen.query_one(LogPane)
+        assert log.lines[:2] == ["[job/p] run 1", str(outage)]
+        await pause.pass_time()
+        await driver.settle()
+        assert log.lines[0] == "[job/p] run 2"
 
 
 async def test_the_yaml_follows_the_object(open_llama, source, checkpoint_body):

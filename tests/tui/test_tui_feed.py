@@ -64,6 +64,15 @@ async def test_what_is_listed_and_what_changes_is_kept(run):
     assert feed.synced
 
 
+async def test_what_changed_since_the_list_is_known_one_by_one(run):
+    first = [Event("ADDED", body("a")), Event("ADDED", body("b")), Event("SYNCED", {})]
+    changes = [Event("MODIFIED", body("a", 1)), Event("DELETED", body("b"))]
+    feed, _, _ = await run(Script([*first, *changes]))
+    assert (feed.lists, feed.touched) == (1, {"a", "b"})
+    feed, _, _ = await run(Script([*first, *changes], first), pauses=2)
+    assert (feed.lists, feed.touched) == (2, set())
+
+
 async def test_nothing_is_shown_before_the_first_list_is_complete(run):
     feed, _, _ = await run(Script([Event("ADDED", body("a"))]))
     assert feed.items == {}

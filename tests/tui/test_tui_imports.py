@@ -18,3 +18,11 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"textual"}), "
 def test_the_command_line_imports_neither_textual_nor_the_tui():
     found = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["False"]
+
+
+def test_the_first_frame_waits_for_no_client_and_no_models():
+    script = (
+        "import kubectl_chrek.tui.running, sys; print(*sorted({'aiohttp', 'kubernetes', 'pydantic', 'yaml'} & sys.modules.keys()))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == []

@@ -3,12 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from textual.events import Key
 from textual.widgets import Button, HelpPanel, Input, OptionList
 
+from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ConflictError
 from kubectl_chrek.tui.screens.checkpoints import CheckpointsScreen
 from kubectl_chrek.tui.screens.detail import DetailScreen
-from kubectl_chrek.tui.screens.modals import ChooseNamespace, ConfirmDelete
+from kubectl_chrek.tui.screens.modals import Choose, ConfirmDelete
 from kubectl_chrek.tui.widgets.table import VirtualTable
 
 
@@ -187,7 +189,7 @@ async def test_the_name_is_copied_and_said(start, source):
 async def test_a_namespace_is_chosen_and_left_again(start, source):
     async with start(source) as driver:
         await driver.press("n")
-        assert isinstance(driver.app.screen, ChooseNamespace)
+        assert isinstance(driver.app.screen, Choose)
         await driver.press("j", "j", "k", "j", "enter")
         assert source.watched == ["", "research"]
         assert driver.names == ["qwen-72b"]
@@ -245,6 +247,24 @@ async def test_delete_later_marks_and_can_be_undone(start, source, frozen_now):
         assert driver.notes == ["deepseek-r1 is deleted in 60m; u undeletes"]
         await driver.press("u")
         assert source.done[1:] == [("undelete", "deepseek-r1")]
+
+
+async def test_keys_that_come_at_once_after_a_question_answer_it(start, source):
+    """Before the question is on the screen: none of them acts on the list below."""
+    async with start(source) as driver:
+        for key, character in [("ctrl+d", None), ("right", None), ("enter", "\r")]:
+            driver.app.post_message(Key(key, character))
+        await driver.settle()
+        assert isinstance(driver.app.screen, CheckpointsScreen)
+        assert [what[:2] for what in source.done] == [("mark", "deepseek-r1")]
+
+
+async def test_a_mark_for_deletion_is_told_also_where_its_column_has_no_room(start, fake_source, checkpoint_body):
+    due = {"annotations": {names.ANNOTATION_DELETE_AFTER: "2026-03-04T13:00:00Z"}}
+    body = checkpoint_body("a", metadata={"name": "a", "namespace": "default", "uid": "u", **due}, status={"message": "Ready"})
+    async with start(fake_source([body]), size=(80, 24)) as driver:
+        assert "NOTES" not in driver.table.render_line(0).text
+        assert driver.text("#message") == "⌫ at 13:00  Ready"
 
 
 async def test_delete_takes_all_marked_rows_and_names_them(start, source):

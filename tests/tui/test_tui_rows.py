@@ -3,8 +3,10 @@
 import pytest
 
 from kubectl_chrek.tui.views.matching import compile_filter
+from kubectl_chrek.tui.views.ordering import sort_rows
 from kubectl_chrek.tui.views.phases import bar
-from kubectl_chrek.tui.views.rows import COLUMNS, cells_at, read_row, sort_rows
+from kubectl_chrek.tui.views.reading import read_row
+from kubectl_chrek.tui.views.rows import COLUMNS, cells_at
 
 
 @pytest.fixture

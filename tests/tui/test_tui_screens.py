@@ -1,85 +1,10 @@
-"""What every other screen says, as text, at three sizes and in its states: one run of the application each.
-
-Colours are the business of the SVG snapshots.
-"""
-
-import re
+"""What every other screen does while the cluster moves."""
 
 import pytest
 
 from kubectl_chrek.tui.feed import Outage
 from kubectl_chrek.tui.screens.detail import DetailScreen
 from kubectl_chrek.tui.screens.modals import ConfirmDelete
-
-SIZES = [(80, 24), (120, 40), (200, 60)]
-SCREENS = ["nodes", "graphs", "storage", "gc", "gc --keep-last 1 --max-bytes 10Gi", "doctor", "prewarm", "errors"]
-TABS = ["timeline", "events", "logs", "identity", "compat", "artifact"]
-
-
-@pytest.fixture
-def shown(settled):
-    """The screen's text at three sizes."""
-
-    def page(pilot):
-        strips = pilot.app.screen._compositor.render_strips(pilot.app.size)
-        return "\n".join(strip.text.rstrip() for strip in strips).rstrip()
-
-    async def still(pilot):
-        """The page once it moves no more: tabs are scrolled a little after they are drawn."""
-        before = None
-        while before != (now := page(pilot)):
-            before = now
-            await pilot.wait_for_scheduled_animations()
-            await settled(pilot)
-        return now
-
-    async def look(pilot):
-        pages = []
-        for size in SIZES:
-            await pilot.resize_terminal(*size)
-            await settled(pilot)
-            pages.append(await still(pilot))
-        return re.sub(r"\n{4,}", "\n\n\n", "\n\n".join(pages)) + "\n"
-
-    return look
-
-
-@pytest.fixture
-def rich_samples(samples, ready):
-    """The first has all that a status can hold."""
-    processes = [{"pid": 1, "name": "python [/]", "threads": 4, "bytes": 2**30}]
-    processes += [{"pid": 77, "name": "VLLM::EngineCore", "threads": 93, "bytes": 15 * 2**30}]
-    gpus = [{"model": "H200", "memoryBytes": 143 * 2**30}]
-    record = {"architecture": "x86_64", "kernel": "6.8.0", "criu": "4.2.1", "driver": "580.95.05", "cuda": "13.0", "gpus": gpus}
-    artifact = {"storedBytes": 9 * 2**30, "uniqueBytes": 6 * 2**30, "compatibility": record, "processes": processes}
-    verification = {
-        "nonce": "1",
-        "result": "ok",
-        "node": "gpu-a-02",
-        "bytes": 18 * 2**30,
-        "seconds": 3.2,
-        "at": "2026-03-04T11:00:00Z",
-    }
-    caches = [{"node": "gpu-a-02", "bytes": 18 * 2**30, "at": "2026-03-04T10:00:00Z"}]
-    samples[0]["status"] = ready(artifact=artifact, verification=verification, caches=caches)
-    samples[0]["metadata"]["labels"] = {"team": "search"}
-    return samples
-
-
-@pytest.mark.parametrize("command", SCREENS)
-async def test_screen(start, source, rich_samples, shown, snapshot, command):
-    async with start(source, command=command) as driver:
-        assert await shown(driver.pilot) == snapshot
-
-
-@pytest.mark.parametrize("tab", TABS)
-async def test_detail_tab(start, source, rich_samples, shown, snapshot, tab):
-    async with start(source) as driver:
-        await driver.press("j", "j", "enter")
-        assert isinstance(driver.app.screen, DetailScreen)
-        driver.app.screen.action_tab(tab)
-        await driver.settle()
-        assert await shown(driver.pilot) == snapshot
 
 
 @pytest.mark.parametrize("command", ["nodes", "graphs", "storage", "gc", "doctor"])

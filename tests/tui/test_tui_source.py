@@ -1,8 +1,13 @@
 """The source over an API server asks for exactly what the protocol says."""
 
+import os
+import subprocess
+import sys
+from contextlib import suppress
+
 import pytest
 
-from kubectl_chrek.api.errors import ClusterError, UsageError
+from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.cluster import Event
 from kubectl_chrek.cluster.resources import CHECKPOINTS, EVENTS, NAMESPACES, PODS
 from kubectl_chrek.ops.connection import ConnectionOptions
@@ -28,7 +33,7 @@ class RecordingCluster:
     def __init__(self):
         self.asked = []
 
-    async def watch(self, resource, namespace=None, *, labels="", fields=""):
+    async def watch(self, resource, namespace=None, *, labels="", fields="", remember=None):
         self.asked.append((resource, namespace, labels, fields))
         yield Event("SYNCED", {})
 
@@ -73,18 +78,29 @@ async def test_delete_names_the_very_object(cluster):
     assert cluster.asked == [(CHECKPOINTS, "llama", "ns", "uid-1")]
 
 
-class Terminal:
-    def isatty(self):
-        return True
-
-
-def test_a_cluster_that_cannot_be_reached_is_one_clear_line(monkeypatch, tmp_path):
-    for stream in ("__stdin__", "__stdout__", "__stderr__"):
-        monkeypatch.setattr(f"sys.{stream}", Terminal())
+@pytest.mark.parametrize("user", ["{}", "{auth-provider: {name: exec}}"])
+def test_a_cluster_that_cannot_be_reached_is_one_clear_line(tmp_path, user):
+    """Also once the first frame has been drawn: then the terminal is given back first."""
     config = tmp_path / "kubeconfig"
-    config.write_text(KUBECONFIG)
-    with pytest.raises(ClusterError, match=r"Unable to connect to the server http://127\.0\.0\.1:9"):
-        run_tui(ConnectionOptions(kubeconfig=str(config)), read_only=False)
+    config.write_text(KUBECONFIG.replace("user: {}", f"user: {user}"))
+    ours, theirs = os.openpty()
+    environment = os.environ | {"KUBECONFIG": str(config), "XDG_CONFIG_HOME": str(tmp_path), "TERM": "xterm-256color"}
+    command = [sys.executable, "-m", "kubectl_chrek", "tui"]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True) as process:
+        os.close(theirs)
+        with os.fdopen(ours, "rb", buffering=0) as terminal:
+            said = b"".join(_until_the_end(terminal)).decode()
+    assert process.returncode == 1
+    assert ("Loading" in said) is (user == "{}")
+    told = said.rpartition("\x1b[?1006l")[2].splitlines()
+    assert told[0] == "Unable to connect to the server http://127.0.0.1:9: connection refused"
+
+
+def _until_the_end(terminal):
+    """What a program writes; a terminal that nobody holds any more is an error to its reader."""
+    with suppress(OSError):
+        while piece := terminal.read(1 << 16):
+            yield piece
 
 
 def test_without_a_terminal_one_clear_line(monkeypatch):

@@ -1,15 +1,18 @@
 """What the tabs of a checkpoint say."""
 
 import json
+from collections import Counter
 
 import pytest
 
+from kubectl_chrek.api.node import Ceilings
 from kubectl_chrek.tui.feed import Outage
+from kubectl_chrek.tui.views.artifact import contents_view
 from kubectl_chrek.tui.views.document import document_view, to_yaml
 from kubectl_chrek.tui.views.events import events_view
 from kubectl_chrek.tui.views.overview import artifact_view, conditions_view, identity_view, state_view
 from kubectl_chrek.tui.views.pods import POD_COLUMNS, pod_cells, read_pod
-from kubectl_chrek.tui.views.rows import read_row
+from kubectl_chrek.tui.views.reading import read_row
 from kubectl_chrek.tui.views.status import counts, facts, state
 from kubectl_chrek.tui.views.timeline import timeline_view
 
@@ -77,7 +80,7 @@ def test_wrapped_values_hang_under_their_beginning(llama):
 
 
 def test_the_timeline_compares_and_accounts_for_every_second(llama):
-    lines = timeline_view(llama.checkpoint, WIDE).plain.split("\n")
+    lines = timeline_view(llama.checkpoint, {}, WIDE).plain.split("\n")
     cold, restored = (next(line for line in lines if line.startswith(name)) for name in ("cold start", "last restore"))
     assert cold.count("█") > 10 * restored.count("█")
     assert "13.8x faster" in restored
@@ -86,14 +89,40 @@ def test_the_timeline_compares_and_accounts_for_every_second(llama):
     assert max(map(len, lines)) <= WIDE
 
 
+def test_phases_that_move_bytes_tell_their_speed_and_how_near_it_is_to_what_the_node_can_do(rich_samples):
+    checkpoint = read_row(rich_samples[0]).checkpoint
+    nodes = {"gpu-a-02": Ceilings(copy_bytes_per_second=24 * 10**9, hash_bytes_per_second=10**10)}
+    lines = timeline_view(checkpoint, nodes, WIDE).plain.split("\n")
+    fill = next(line for line in lines if line.startswith("fill"))
+    assert fill.endswith("5.0 GB/s   50% of hashing")
+    assert fill.count("█") == pytest.approx(fill.count("▒"), abs=1)
+    assert "The node at best: memory copy 24.0 GB/s, hashing 10.0 GB/s" in lines
+    captured = next(line for line in lines if line.startswith("dump"))
+    assert "GB/s" in captured
+    assert "of hashing" not in captured
+    assert max(map(len, lines)) <= WIDE
+
+
+def test_what_of_an_artifact_is_shared(rich_samples, frozen_now):
+    checkpoint = read_row(rich_samples[0]).checkpoint
+    lines = contents_view(checkpoint, frozen_now, 120).plain.split("\n")
+    start = lines.index("18Gi of content in the store, in 12 packs")
+    told = [line.replace("━", "").replace("╸", "").replace("┄", "").split() for line in lines[start + 1 : start + 4]]
+    assert [" ".join(line) for line in told] == [
+        "of its own 6Gi 33% would return",
+        "shared 5Gi 28% other checkpoints have it too",
+        "needs no room 7Gi 39% zeros, repeats, compression",
+    ]
+
+
 def test_the_timeline_of_a_capture_under_way(samples):
-    text = timeline_view(read_row(samples[1]).checkpoint, WIDE).plain
+    text = timeline_view(read_row(samples[1]).checkpoint, {}, WIDE).plain
     assert "Capture under way: dump" in text
     assert "45%  1.8 GB/s  28.0s left" in text
 
 
 def test_a_timeline_without_measurements_says_so(samples):
-    assert "Nothing has been measured" in timeline_view(read_row(samples[3]).checkpoint, WIDE).plain
+    assert "Nothing has been measured" in timeline_view(read_row(samples[3]).checkpoint, {}, WIDE).plain
 
 
 def test_pods_tell_how_and_why_they_started(source, frozen_now):
@@ -163,7 +192,9 @@ def test_a_huge_object_is_shown_without_colours(samples):
 
 
 def test_the_banner_counts_by_phase(samples):
-    text = facts(counts([read_row(body) for body in samples]), namespace="all", shown=2, total=5, filtered=True, marked=1).plain
+    text = facts(
+        counts(Counter(read_row(body).phase for body in samples)), namespace="all", shown=2, total=5, filtered=True, marked=1
+    ).plain
     assert text == "all  filter 2/5  1 marked  ○ 1 Pending  ◐ 1 Creating  ● 2 Ready  ✗ 1 Failed"
 
 

@@ -192,6 +192,11 @@ def make_node(name, **given) -> dict:
                 "freeBytes": 1500 * 2**30,
                 "artifacts": 2,
             },
+            "ceilings": {
+                "copyBytesPerSecond": 24 * 10**9,
+                "hashBytesPerSecond": 11 * 10**9,
+                "storeReadBytesPerSecond": 7 * 10**9,
+            },
             "cache": {"bytes": 180 * 2**30, "quotaBytes": 500 * 2**30, "hashes": ["4f2c9e1ab0d37788"]},
             "operations": given.get("operations", []),
             "checks": given.get("checks", [{"name": "criu", "verdict": "ok", "message": "4.2.1"}]),

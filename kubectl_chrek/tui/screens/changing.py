@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from textual.screen import Screen
@@ -10,6 +11,7 @@ from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.ops.formatting import human_bytes, human_duration, plural
 from kubectl_chrek.ops.retention import Candidate, freed_bytes
 from kubectl_chrek.tui.plain import tell
+from kubectl_chrek.tui.screens.live import LiveScreen
 from kubectl_chrek.tui.screens.modals import Answer, ConfirmDelete
 from kubectl_chrek.tui.session import Session
 from kubectl_chrek.tui.views.rows import Row
@@ -36,28 +38,32 @@ def said(rows: Sequence[Row]) -> str:
     return f"{rows[0].name} is" if len(rows) == 1 else f"{plural(len(rows), 'checkpoint')} are"
 
 
-async def confirm_and_delete(screen: Screen[None], session: Session, rows: Sequence[Row]) -> bool:
-    """Asks, then deletes or marks these very objects, whatever has taken their names since; to be run in a worker.
-
-    Returns:
-        Whether the user said yes.
-    """
+async def ask_and_delete(screen: LiveScreen, rows: Sequence[Row], agreed: Callable[[], None] = lambda: None) -> None:
+    """Asks, then deletes or marks these very objects, whatever has taken their names since; `agreed` is told that it begins."""
     names = [f"{row.namespace}/{row.name}" for row in rows]
     size = human_bytes(sum(freed_bytes(row.checkpoint) for row in rows))
     word = rows[0].name if len(rows) == 1 else str(len(rows))
-    answer = await screen.app.push_screen_wait(ConfirmDelete(names, size, GRACE, word))
+
+    def answered(answer: Answer | None) -> None:
+        if answer in (Answer.NOW, Answer.LATER):
+            agreed()
+            screen.work(partial(_delete, screen, screen.session, rows, answer), "ask")
+
+    await screen.ask(ConfirmDelete(names, size, GRACE, word), answered)
+
+
+async def _delete(screen: LiveScreen, session: Session, rows: Sequence[Row], answer: Answer) -> None:
     if answer is Answer.NOW:
         done = await each(screen, rows, lambda row: session.source.delete(row.namespace, row.name, row.key))
         if done:
             tell(screen, f"{said(done)} being deleted")
-    elif answer is Answer.LATER:
+    else:
         due = session.now() + GRACE
         done = await each(
             screen, rows, lambda row: session.source.mark(Candidate(row.checkpoint, "by hand", freed_bytes(row.checkpoint)), due)
         )
         if done:
             tell(screen, f"{said(done)} deleted in {human_duration(GRACE.total_seconds())}; u undeletes")
-    return answer is not Answer.CANCEL
 
 
 async def undelete(screen: Screen[None], session: Session, rows: Sequence[Row]) -> None:

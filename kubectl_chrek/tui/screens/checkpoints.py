@@ -1,42 +1,27 @@
 """The first screen: all checkpoints, live."""
 
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Final
 
 from textual import on
 from textual.widget import Widget
 
 from kubectl_chrek.tui.actions import Where, bindings
-from kubectl_chrek.tui.plain import Plain
-from kubectl_chrek.tui.screens import changing
-from kubectl_chrek.tui.screens.detail import DetailScreen
+from kubectl_chrek.tui.plain import Plain, tell
 from kubectl_chrek.tui.screens.listing import ListScreen
-from kubectl_chrek.tui.screens.prewarm import PrewarmScreen
 from kubectl_chrek.tui.session import ALL, Session, namespace_label
 from kubectl_chrek.tui.views.matching import compile_filter
-from kubectl_chrek.tui.views.overview import progress_text
-from kubectl_chrek.tui.views.rows import COLUMNS, LARGEST_FIRST, SORTS, Row, cells_at, sort_rows
+from kubectl_chrek.tui.views.ordering import LARGEST_FIRST, SORTS, Listing, Order, sort_rows
+from kubectl_chrek.tui.views.rows import COLUMNS, NOTES, Row, cells_at
 from kubectl_chrek.tui.views.status import counts, facts
+from kubectl_chrek.tui.widgets.cells import Tone
 from kubectl_chrek.tui.widgets.table import VirtualTable
 
-_AGE_WIDTH: Final = 6
 _UP, _DOWN = "↑", "↓"
 
 
-@dataclass(frozen=True, slots=True)
-class Ordered:
-    """What does not change with the filter. `state` is what it was made of, `widths` are those of each column's widest text."""
-
-    state: object = None
-    rows: Sequence[Row] = ()
-    widths: Sequence[int] = (0,) * len(COLUMNS)
-    counts: Sequence[tuple[str, str]] = ()
-
-
 class CheckpointsScreen(ListScreen):
-    """A table of checkpoints with a filter, a sort order and marks."""
+    """A table of checkpoints with a filter, a sort order and marks. Other screens are loaded when they are gone to."""
 
     DEFAULT_CSS = """
     CheckpointsScreen #message {
@@ -52,7 +37,11 @@ class CheckpointsScreen(ListScreen):
         self._descending = False
         self._marked: set[str] = set()
         self._last_marked = ""
-        self._ordered = Ordered()
+        self._listing = Listing((), Order(self._sort, self._descending))
+        self._listed: object = None
+        """What the listing is of."""
+        self._narrowed = ""
+        """The filter that it shows."""
 
     def make_table(self) -> Widget:
         """Rows have their cells but for AGE."""
@@ -83,28 +72,33 @@ class CheckpointsScreen(ListScreen):
     def show_changes(self) -> None:
         """Filters and sorts the session's rows and gives them to the table."""
         feed = self.session.checkpoints
-        matches = compile_filter(self._filter.value)
-        ordered = self._order()
-        rows = [row for row in ordered.rows if matches(row.haystack, row.labels)] if matches else ordered.rows
+        self._bring_up_to_date()
         self._marked &= feed.items.keys()
         self._table.marked = self._marked
         self._table.show_rows(
-            rows,
-            wanted=ordered.widths,
+            self._listing.shown,
+            wanted=self._listing.widths(),
             hidden=frozenset() if self.session.namespace == ALL else frozenset({"namespace"}),
             arrows={self._sort: _DOWN if self._descending else _UP},
             placeholder=self._placeholder(),
+            place_of=self._listing.place,
         )
         self._show_facts()
 
-    def _order(self) -> Ordered:
-        feed = self.session.checkpoints
-        state = (self.session.epoch, feed.revision, self._sort, self._descending)
-        if self._ordered.state != state:
-            rows = [*feed.items.values()]
-            ordered = sort_rows(rows, self._sort, descending=self._descending)
-            self._ordered = Ordered(state, ordered, _widths(rows), counts(rows))
-        return self._ordered
+    def _bring_up_to_date(self) -> None:
+        """Only what changed is put in its place anew, unless the list or its order are others."""
+        feed, text = self.session.checkpoints, self._filter.value
+        listed = (self.session.epoch, feed.lists, self._sort, self._descending)
+        if self._listed != listed:
+            self._listing = Listing(feed.items.values(), Order(self._sort, self._descending))
+            self._listed, self._narrowed = listed, ""
+        else:
+            for key in feed.touched:
+                self._listing.change(key, feed.items.get(key))
+        feed.touched.clear()
+        if self._narrowed != text:
+            self._listing.narrow(compile_filter(text))
+            self._narrowed = text
 
     def show_time(self) -> None:
         """Ages, and how long an outage lasts."""
@@ -114,7 +108,7 @@ class CheckpointsScreen(ListScreen):
     def _show_facts(self) -> None:
         feed, table = self.session.checkpoints, self._table
         counted = facts(
-            self._order().counts,
+            counts(self._listing.phases),
             namespace=namespace_label(self.session.namespace),
             shown=len(table.rows),
             total=len(feed.items),
@@ -142,8 +136,10 @@ class CheckpointsScreen(ListScreen):
         elif row is None:
             text = ""
         else:
-            status = row.checkpoint.status
-            text = (progress_text(row) if status.artifact is None else "") or status.failure or status.message
+            told = (_progress_text(row) if row.capturing else "") or row.message
+            note = row.cells[NOTES]
+            # In a narrow terminal there is no room for the column.
+            text = f"{note.text}  {told}" if note.tone is Tone.WARNING else told
         self.query_one("#message", Plain).show(text.replace("\n", " "))
 
     # -- order and marks -------------------------------------------------------------------------------------
@@ -202,47 +198,74 @@ class CheckpointsScreen(ListScreen):
         """Opens the row's detail at a tab."""
         row = self._table.current
         if row is not None:
+            from kubectl_chrek.tui.screens.detail import DetailScreen
+
             self.app.push_screen(DetailScreen(self.session, row, tab))
+
+    def action_diff(self) -> None:
+        """Compares the two marked rows, or the one marked row with the current one."""
+        from kubectl_chrek.tui.screens.diff import DiffScreen
+
+        rows, current = self._marked_rows(), self._table.current
+        if len(rows) == 1 and current is not None and current.key != rows[0].key:
+            rows = [*rows, current]
+        if len(rows) == 2:
+            self.app.push_screen(DiffScreen(self.session, *rows))
+        else:
+            tell(self, "mark two checkpoints with space, then press x to compare them", severity="warning")
 
     # -- doing things ----------------------------------------------------------------------------------------
 
-    def action_delete(self) -> None:
+    async def action_delete(self) -> None:
         """Deletes the chosen rows, after asking by name."""
-        self._do(self._delete)
+        from kubectl_chrek.tui.screens import changing
 
-    async def _delete(self, rows: list[Row]) -> None:
-        if await changing.confirm_and_delete(self, self.session, rows):
-            self.action_unmark()
+        rows = self._chosen()
+        if rows:
+            await changing.ask_and_delete(self, rows, self.action_unmark)
 
     def action_undelete(self) -> None:
         """Keeps what was marked for deletion."""
+        from kubectl_chrek.tui.screens import changing
+
         self._do(partial(changing.undelete, self, self.session))
 
     def action_pin(self) -> None:
         """Pins, or unpins when all are pinned."""
+        from kubectl_chrek.tui.screens import changing
+
         self._do(partial(changing.pin, self, self.session))
 
     def action_verify(self) -> None:
         """Has the artifacts read back."""
+        from kubectl_chrek.tui.screens import changing
+
         self._do(partial(changing.verify, self, self.session))
 
     def action_prewarm(self) -> None:
         """Opens the form, filled in with the row's identity."""
+        from kubectl_chrek.tui.screens.prewarm import PrewarmScreen
+
         row = self._table.current
         self.app.push_screen(PrewarmScreen(self.session, row.identity if row else None))
 
     def _do(self, act: Callable[[list[Row]], Coroutine[None, None, None]]) -> None:
-        """Does it to the marked rows, those that a filter hides among them, or else to the current one."""
-        marked = [row for row in self.session.checkpoints.items.values() if row.key in self._marked]
-        rows = sort_rows(marked, "name", descending=False)
-        current = self._table.current
-        if not rows and current is not None:
-            rows = [current]
+        rows = self._chosen()
         if rows:
             self.work(partial(act, rows), "ask")
 
+    def _chosen(self) -> list[Row]:
+        """The marked rows, or else the current one."""
+        current = self._table.current
+        return self._marked_rows() or ([current] if current is not None else [])
 
-def _widths(rows: list[Row]) -> list[int]:
-    """The widest text of each column."""
-    columns = zip(*([len(cell.text) for cell in row.cells] for row in rows), strict=True)
-    return [*(map(max, columns) if rows else [0] * (len(COLUMNS) - 1)), _AGE_WIDTH]
+    def _marked_rows(self) -> list[Row]:
+        """The marked rows by name, those that a filter hides among them."""
+        marked = [row for row in self.session.checkpoints.items.values() if row.key in self._marked]
+        return sort_rows(marked, "name", descending=False)
+
+
+def _progress_text(row: Row) -> str:
+    from kubectl_chrek.tui.views.overview import progress_text
+
+    return progress_text(row)

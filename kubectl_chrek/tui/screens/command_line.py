@@ -29,6 +29,7 @@ class CommandLine(ModalScreen[str]):
     Args:
         history: Former lines, the latest last.
         offers: What is known of each kind of argument.
+        text: What stands in the line at first.
     """
 
     DEFAULT_CSS = """
@@ -45,17 +46,17 @@ class CommandLine(ModalScreen[str]):
     ]
     AUTO_FOCUS = "Input"
 
-    def __init__(self, history: Sequence[str], offers: Mapping[Argument, Sequence[str]]) -> None:
+    def __init__(self, history: Sequence[str], offers: Mapping[Argument, Sequence[str]], text: str = "") -> None:
         super().__init__()
         self._history = history
         self._offers = offers
+        self._text = text
         self._place = len(history)
 
     def compose(self) -> ComposeResult:
         """One line."""
-        yield Input(
-            placeholder="nodes, graphs, storage, gc, doctor, ns NAME, ctx NAME, filter ...", suggester=_Completion(self._offers)
-        )
+        hint = "nodes, graphs, storage, gc, doctor, ns NAME, ctx NAME, filter ..."
+        yield Input(self._text, placeholder=hint, suggester=_Completion(self._offers), select_on_focus=False)
 
     @property
     def _line(self) -> Input:

@@ -48,6 +48,7 @@ class DetailScreen(LiveScreen):
     DetailScreen {
         TabbedContent { height: 1fr; }
         ContentSwitcher, TabPane { height: 1fr; padding: 0; }
+        &.-narrow Tab { padding: 0 1 0 0; }
         #overview-columns { height: auto; layout: vertical; }
         #overview-columns Fitted { width: 1fr; margin-bottom: 1; }
         &.-wide #overview-columns { layout: grid; grid-size: 2; grid-rows: auto; grid-gutter: 1 4; }
@@ -63,13 +64,17 @@ class DetailScreen(LiveScreen):
     def __init__(self, session: Session, row: Row, tab: str = "overview") -> None:
         super().__init__(session)
         self._row = row
-        self._first_tab = tab
+        self._wanted = tab
+        """The tab that was asked for last; a key may ask before there are any."""
+        self._tabbed = False
         self._leaving = False
         self._polled: tuple[str, ...] = ()
         self._logging = False
         self._editing = False
         """The next tab to be shown is edited at once."""
         self._events: list[Body] | None = None
+        self._events_lost = ""
+        """Why there are no newer ones."""
         self._yaml_of: Mapping[str, Any] | None = None
         """The object whose YAML is shown: colouring it takes long enough to do it only once."""
         self._pods = session.feed(lambda: session.source.watch_pods(row.namespace, row.name), read_pod)
@@ -82,7 +87,7 @@ class DetailScreen(LiveScreen):
     def compose(self) -> ComposeResult:
         """Banner, tabs, keys."""
         yield Banner()
-        with TabbedContent(initial=self._first_tab):
+        with TabbedContent(initial=self._wanted):
             with TabPane("1 Overview", id="overview"), Pane(), Container(id="overview-columns"):
                 for part in ("state", "identity", "artifact", "conditions"):
                     yield Fitted(id=f"overview-{part}")
@@ -97,7 +102,7 @@ class DetailScreen(LiveScreen):
                 yield LogPane(id="log")
             with TabPane("6 YAML", id="yaml"), Pane():
                 yield Plain(id="yaml-text")
-            with TabPane("7 What if", id="identity"), Pane(id="identity-pane"):
+            with TabPane("7 Hash", id="identity"), Pane(id="identity-pane"):
                 pass
             with TabPane("8 Nodes", id="compat"), Pane():
                 yield Fitted(id="compat-text")
@@ -140,7 +145,8 @@ class DetailScreen(LiveScreen):
     def show_time(self) -> None:
         """Draws the banner and the tab that is in view."""
         feed = self.session.checkpoints
-        self.show_banner(one(self._row), synced=feed.synced, outage=feed.outage)
+        own = {"pods": self._pods.outage, "compat": self._agents.outage}.get(self._tab)
+        self.show_banner(one(self._row), synced=feed.synced, outage=feed.outage or own)
         draw = {
             "overview": self._draw_overview,
             "timeline": self._draw_timeline,
@@ -176,12 +182,13 @@ class DetailScreen(LiveScreen):
 
     def _draw_timeline(self) -> None:
         checkpoint = self._row.checkpoint
-        self._fit("timeline-text", lambda width: timeline_view(checkpoint, width))
+        nodes = {node.metadata.name: node.status.ceilings for node in self._agents.items.values()}
+        self._fit("timeline-text", lambda width: timeline_view(checkpoint, nodes, width))
 
     def _draw_events(self) -> None:
-        events, now = self._events, self.session.now()
-        if events is not None:
-            self._fit("events-text", lambda width: events_view(events, now, width))
+        events, lost, now = self._events, self._events_lost, self.session.now()
+        if events is not None or lost:
+            self._fit("events-text", lambda width: events_view(events, now, width, lost=lost))
 
     def _draw_yaml(self) -> None:
         if self._yaml_of is not self._row.body:
@@ -197,8 +204,8 @@ class DetailScreen(LiveScreen):
 
     def _draw_compat(self) -> None:
         checkpoint, nodes, feed = self._row.checkpoint, [*self._agents.items.values()], self._agents
-        if feed.outage and not feed.synced:
-            reason = Content(clean(feed.outage.reason))
+        if not feed.synced:
+            reason = Content(clean(feed.outage.reason if feed.outage else "Loading ..."))
             self._fit("compat-text", lambda _: reason)
         else:
             self._fit("compat-text", lambda width: compat_view(checkpoint, nodes, width))
@@ -221,12 +228,16 @@ class DetailScreen(LiveScreen):
     @on(VirtualTable.Moved)
     def _show_why(self) -> None:
         pod: Pod | None = self.query_one(VirtualTable).current
-        self.query_one("#pod-why", Plain).show(f"{pod.name}: {pod.why}" if pod and pod.why else "")
+        lost = self._pods.outage.reason if self._pods.outage and self._pods.synced else ""
+        self.query_one("#pod-why", Plain).show(lost or (f"{pod.name}: {pod.why}" if pod and pod.why else ""))
 
     # -- events and log, asked for while they are in view ----------------------------------------------------
 
     @on(TabbedContent.TabActivated)
     async def _tab_activated(self) -> None:
+        if not self._tabbed:
+            self._tabbed = True
+            self.call_after_refresh(lambda: self.action_tab(self._wanted))
         if self._tab == "identity" and not self.query(Form):
             await self._mount_form()
         self._focus_tab()
@@ -272,11 +283,10 @@ class DetailScreen(LiveScreen):
         try:
             events = await self.session.source.events(self._row.namespace, self._about())
         except ChrekError as error:
-            reason = Content(clean(error))
-            self._fit("events-text", lambda _: reason)
+            self._events_lost = str(error)
         else:
-            self._events = events
-            self._draw_events()
+            self._events, self._events_lost = events, ""
+        self._draw_events()
 
     async def _follow_logs(self) -> None:
         """Shows lines as they come; once begun it goes on to the end of the screen, and begins anew when the stream breaks."""
@@ -290,14 +300,16 @@ class DetailScreen(LiveScreen):
                         log.add(f"{line.source.prefix} {line.text}")
             except ChrekError as error:
                 reason = str(error)
+            log.break_off(reason)
             await self.session.pause(POLL_SECONDS)
-            log.say(reason)
 
     # -- keys ------------------------------------------------------------------------------------------------
 
     def action_tab(self, tab: str) -> None:
         """Shows a tab."""
-        self.query_one(TabbedContent).active = tab
+        self._wanted = tab
+        if self._tabbed:
+            self.query_one(TabbedContent).active = tab
 
     def action_back(self) -> None:
         """Out of a field, or back to where one came from."""
@@ -319,12 +331,9 @@ class DetailScreen(LiveScreen):
         self.app.copy_to_clipboard(clean(self._row.name))
         tell(self, f"Copied {self._row.name}")
 
-    def action_delete(self) -> None:
+    async def action_delete(self) -> None:
         """Deletes the checkpoint after asking."""
-        self.work(self._delete, "ask")
-
-    async def _delete(self) -> None:
-        await changing.confirm_and_delete(self, self.session, [self._row])
+        await changing.ask_and_delete(self, [self._row])
 
     def action_undelete(self) -> None:
         """Keeps it, if it was marked for deletion."""

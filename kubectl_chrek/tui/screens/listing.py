@@ -11,8 +11,8 @@ from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.tui.actions import Where, bindings
 from kubectl_chrek.tui.plain import clean, tell
 from kubectl_chrek.tui.screens.live import LiveScreen
-from kubectl_chrek.tui.screens.modals import ChooseNamespace
-from kubectl_chrek.tui.session import ALL
+from kubectl_chrek.tui.screens.modals import Choose
+from kubectl_chrek.tui.session import ALL, namespace_label
 from kubectl_chrek.tui.widgets.banner import Banner
 
 
@@ -111,7 +111,8 @@ class ListScreen(LiveScreen):
             tell(self, error, severity="warning")
             seen = {row.namespace for row in self.session.checkpoints.items.values()}
             names = sorted(seen | {self.session.namespace} - {ALL})
-        chosen = await self.app.push_screen_wait(ChooseNamespace([*names], self.session.namespace))
+        choices = (ALL, *names)
+        chosen = await self.app.push_screen_wait(Choose("Namespace", choices, self.session.namespace, namespace_label))
         if chosen is not None:
             self._go_to(chosen)
 

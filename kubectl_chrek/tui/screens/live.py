@@ -1,10 +1,11 @@
 """What all screens over the live session have in common."""
 
 from collections.abc import Callable, Coroutine
-from typing import ClassVar
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 from textual.content import Content
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
 from textual.widgets import Input
 from textual.worker import Worker, WorkerState
 
@@ -14,6 +15,17 @@ from kubectl_chrek.tui.plain import tell
 from kubectl_chrek.tui.session import Session
 from kubectl_chrek.tui.views.status import state
 from kubectl_chrek.tui.widgets.banner import Banner
+
+T = TypeVar("T")
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A widget whose content can be had as plain text."""
+
+    def as_text(self) -> str:
+        """All of it."""
+        ...
 
 
 class LiveScreen(Screen[None]):
@@ -29,6 +41,13 @@ class LiveScreen(Screen[None]):
     def crumbs(self) -> list[str]:
         """Its part of the breadcrumbs."""
         raise NotImplementedError
+
+    def as_text(self) -> str:
+        """All that it tells, also what there is no room for on the screen: a table's rows, a text's lines."""
+        tellers = (each for each in self.query("VirtualTable, LogPane, Pane Plain") if isinstance(each, Tells))
+        in_view = (each for each in tellers if all(part.display for part in each.ancestors_with_self if isinstance(part, Widget)))
+        told = (each.as_text().rstrip() for each in in_view)
+        return "\n\n".join(text for text in told if text) + "\n"
 
     def begin(self) -> None:
         """Starts reading what only this screen shows; also after a refresh, and when cluster or namespace are others."""
@@ -51,6 +70,12 @@ class LiveScreen(Screen[None]):
             server=f"{source.context}  {source.server}" if source.context else source.server,
             state=state(synced=synced, outage=outage, read_only=session.read_only, now=session.now()),
         )
+
+    async def ask(self, question: ModalScreen[T], answered: Callable[[T | None], None]) -> None:
+        """Asks. The question has the keys when this returns: none that is pressed after it may act on what lies below."""
+        await self.app.push_screen(question, answered)
+        if question.focused is None and question.AUTO_FOCUS:
+            question.set_focus(question.query_one(question.AUTO_FOCUS))
 
     def work(self, work: Callable[[], Coroutine[None, None, None]], group: str) -> None:
         """Runs `work` until it or the screen ends, instead of what else runs in this group."""

@@ -1,6 +1,6 @@
 """The questions that the TUI asks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from enum import Enum
 
@@ -12,7 +12,6 @@ from textual.widgets.option_list import Option
 
 from kubectl_chrek.ops.formatting import human_duration
 from kubectl_chrek.tui.plain import Plain, clean
-from kubectl_chrek.tui.session import ALL, namespace_label
 
 _NAMED = 8
 
@@ -78,7 +77,7 @@ class ConfirmDelete(ModalScreen[Answer]):
 
     def on_input_submitted(self) -> None:
         """Goes to the last button, if it is open."""
-        self.query_one("#delete-now", Button).focus()
+        self.set_focus(self.query_one("#delete-now", Button))
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Each button answers."""
@@ -89,11 +88,18 @@ class ConfirmDelete(ModalScreen[Answer]):
         self.dismiss(Answer.CANCEL)
 
 
-class ChooseNamespace(ModalScreen[str | None]):
-    """Asks for a namespace; None when nothing was chosen."""
+class Choose(ModalScreen[str | None]):
+    """Asks which of several; None when nothing was chosen.
+
+    Args:
+        title: What they are.
+        choices: The answers that there are.
+        current: The one that is under the cursor to begin with.
+        label: How an answer is shown.
+    """
 
     DEFAULT_CSS = """
-    ChooseNamespace {
+    Choose {
         align: center middle;
         & > Vertical {
             width: 48; max-width: 90%; height: auto; max-height: 80%;
@@ -109,26 +115,28 @@ class ChooseNamespace(ModalScreen[str | None]):
         ("k", "up", "Up"),
     ]
 
-    def __init__(self, namespaces: Sequence[str], current: str) -> None:
+    def __init__(self, title: str, choices: Sequence[str], current: str, label: Callable[[str], str] = str) -> None:
         super().__init__()
-        self._namespaces = (ALL, *namespaces)
+        self._title = title
+        self._choices = choices
         self._current = current
+        self._label = label
 
     def compose(self) -> ComposeResult:
-        """The list, with the present namespace under the cursor."""
-        options = [Option(clean(namespace_label(namespace))) for namespace in self._namespaces]
+        """The list."""
+        options = [Option(clean(self._label(choice))) for choice in self._choices]
         with Vertical():
-            yield Plain("Namespace")
+            yield Plain(self._title)
             yield OptionList(*options, markup=False)
 
     def on_mount(self) -> None:
-        """Puts the cursor on the present namespace."""
-        if self._current in self._namespaces:
-            self.query_one(OptionList).highlighted = self._namespaces.index(self._current)
+        """Puts the cursor on the present one."""
+        if self._current in self._choices:
+            self.query_one(OptionList).highlighted = self._choices.index(self._current)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Answers."""
-        self.dismiss(self._namespaces[event.option_index])
+        self.dismiss(self._choices[event.option_index])
 
     def action_leave(self) -> None:
         """Leaves things as they are."""

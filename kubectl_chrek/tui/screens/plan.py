@@ -1,6 +1,7 @@
 """The plan of `gc` before it is run: rows can be taken out of it, and what is confirmed is what happens."""
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Final
 
 from kubectl_chrek.api.errors import ChrekError
@@ -77,18 +78,25 @@ class PlanScreen(EntryScreen):
         self.read_anew()
         self.begin()
 
-    def action_run_plan(self) -> None:
-        """Runs it, after asking."""
-        if self._going():
-            self.work(self._run_plan, "ask")
+    async def action_edit_policy(self) -> None:
+        """What if: another policy, from this one on the command line."""
+        await self.app.run_action(f"app.open_command_line({f'gc {policy_text(self._policy)} '!r})")
 
-    async def _run_plan(self) -> None:
+    async def action_run_plan(self) -> None:
+        """Runs it, after asking."""
         asked = self._going()
+        if not asked:
+            return
         names = [f"{each.checkpoint.metadata.namespace}/{each.name}" for each in asked]
         size = human_bytes(sum(each.bytes for each in asked))
-        answer = await self.app.push_screen_wait(ConfirmDelete(names, size, GRACE, str(len(asked))))
-        if answer is Answer.CANCEL:
-            return
+
+        def answered(answer: Answer | None) -> None:
+            if answer in (Answer.NOW, Answer.LATER):
+                self.work(partial(self._run_plan, asked, answer), "ask")
+
+        await self.ask(ConfirmDelete(names, size, GRACE, str(len(asked))), answered)
+
+    async def _run_plan(self, asked: list[Candidate], answer: Answer) -> None:
         try:
             # A pod may have been started while the question stood.
             still = {each.uid for each in (await self._ask()).evict}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Final
 
 from kubectl_chrek.ops.usage import Report
-from kubectl_chrek.tui.actions import Where
+from kubectl_chrek.tui.actions import Where, bindings
 from kubectl_chrek.tui.feed import Outage, Poll
 from kubectl_chrek.tui.screens.entries import EntryScreen
 from kubectl_chrek.tui.views.entries import Entry
@@ -16,7 +16,8 @@ POLL_SECONDS: Final = 15.0
 class StorageScreen(EntryScreen):
     """A table of backends and models above the checkpoints of the current one."""
 
-    WHERES = (Where.VIEW,)
+    WHERES = (Where.VIEW, Where.STORAGE)
+    BINDINGS = [*bindings(Where.STORAGE)]
     COLUMNS = STORAGE_COLUMNS
     CRUMB = "storage"
     EMPTY = "Nothing is stored: no checkpoint has an artifact yet."

@@ -6,15 +6,16 @@ from typing import Final
 from textual.content import Content
 
 from kubectl_chrek.api.checkpoint import Artifact, CapturedProcess, Checkpoint, Verification
-from kubectl_chrek.ops.formatting import human_age, human_bytes, human_seconds
+from kubectl_chrek.ops.formatting import human_age, human_bytes, human_seconds, plural
 from kubectl_chrek.ops.inspecting import tree
-from kubectl_chrek.tui.plain import MUTED, clean, span
+from kubectl_chrek.tui.plain import MUTED, clean, hang, span
 from kubectl_chrek.tui.views.overview import heading
 from kubectl_chrek.tui.views.phases import bar, rate
 from kubectl_chrek.tui.widgets.cells import Cell
 
 _NAME: Final = 24
 _MOST: Final = 20
+_TWIGS: Final = "│├└─ "
 
 
 def contents_view(checkpoint: Checkpoint, now: datetime, width: int) -> Content:
@@ -22,9 +23,9 @@ def contents_view(checkpoint: Checkpoint, now: datetime, width: int) -> Content:
     status = checkpoint.status
     if status.artifact is None:
         return Content.styled(f"The checkpoint is {clean(checkpoint.phase)}: there is no artifact yet.", MUTED)
-    parts = [Content("\n").join([Content.assemble(span(line)) for line in tree(checkpoint)])]
-    room = max(min(width - _NAME - 24, 60), 8)
-    parts += [part for part in (_sharing(status.artifact, room), _memory(status.artifact.processes, room)) if part]
+    parts = [Content("\n").join([_branch(line, width) for line in tree(checkpoint)])]
+    room = max(min(width - _NAME - 24, 40), 8)
+    parts += [part for part in (_stored(status.artifact, room, width), _memory(status.artifact.processes, room)) if part]
     if status.caches:
         lines = [f"{copy.node}  {human_bytes(copy.bytes)}, for {human_age(copy.at, now)}" for copy in status.caches]
         parts.append(Content("\n").join([heading("Copies on nodes"), *(Content.assemble(span(line)) for line in lines)]))
@@ -33,12 +34,33 @@ def contents_view(checkpoint: Checkpoint, now: datetime, width: int) -> Content:
     return Content("\n\n").join(parts)
 
 
-def _sharing(artifact: Artifact, room: int) -> Content | None:
-    if artifact.unique_bytes is None or artifact.bytes <= 0:
+def _branch(line: str, width: int) -> Content:
+    text = line.lstrip(_TWIGS)
+    return hang(Content(line[: len(line) - len(text)]), Content.assemble(span(text)), width)
+
+
+def _stored(artifact: Artifact, room: int, width: int) -> Content | None:
+    """What becomes of the content in the store: own chunks, chunks of others as well, and what needs no room there."""
+    own, shared, whole = artifact.unique_bytes, artifact.shared_bytes, artifact.bytes
+    if own is None or whole <= 0:
         return None
-    own = min(artifact.unique_bytes / artifact.bytes, 1.0)
-    told = f"  {human_bytes(artifact.unique_bytes)} of its own ({own:.0%}), the rest is shared with other checkpoints"
-    return Content.assemble(span("Unique".ljust(_NAME), MUTED), span(bar(own, room), "$text-primary"), span(told))
+    parts = [("of its own", own, "would return", "$text-primary")]
+    if shared is None:
+        parts.append(("the rest", max(whole - own, 0), "others have it too, or it needs no room", MUTED))
+    else:
+        parts.append(("shared", shared, "other checkpoints have it too", "$text-accent"))
+        parts.append(("needs no room", max(whole - own - shared, 0), "zeros, repeats, compression", MUTED))
+    packs = "" if artifact.packs is None else f", in {plural(artifact.packs, 'pack')}"
+    lines = [
+        Content.assemble(
+            span(label.ljust(_NAME), MUTED),
+            span(bar(min(size / whole, 1.0), room), style),
+            span(f" {human_bytes(size):>7} {size / whole:>4.0%}"),
+            span(f"  {told}" if _NAME + room + len(told) + 16 <= width else "", MUTED),
+        )
+        for label, size, told, style in parts
+    ]
+    return Content("\n").join([heading(f"{human_bytes(whole)} of content in the store{packs}"), *lines])
 
 
 def _memory(processes: list[CapturedProcess], room: int) -> Content | None:

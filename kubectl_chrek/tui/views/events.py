@@ -13,13 +13,21 @@ _SHOWN = 200
 _AGE_WIDTH = 6
 
 
-def events_view(events: Iterable[Mapping[str, Any]], now: datetime, width: int) -> Content:
-    """Each Event with its age, reason, object, count and, under it, its message, in lines of `width` cells."""
-    found = {event["metadata"]["uid"]: event for event in events}
+def events_view(events: Iterable[Mapping[str, Any]] | None, now: datetime, width: int, *, lost: str = "") -> Content:
+    """Each Event with its age, reason, object, count and, under it, its message, in lines of `width` cells.
+
+    Args:
+        events: In no order; None: not known yet.
+        now: The time.
+        width: The cells of a line.
+        lost: Why there may be newer ones.
+    """
+    found = {event["metadata"]["uid"]: event for event in events or ()}
     ordered = sorted(found.values(), key=lambda event: (_last(event), event["metadata"]["name"]), reverse=True)
-    if not ordered:
-        return Content.styled("No events. A cluster forgets them after an hour.", MUTED)
-    return Content("\n").join([_event(event, now, width) for event in ordered[:_SHOWN]])
+    lines = [hang(Content(""), Content.assemble(span(lost, "$text-warning")), width)] if lost else []
+    if events is not None and not ordered:
+        lines.append(Content.styled("No events. A cluster forgets them after an hour.", MUTED))
+    return Content("\n").join([*lines, *(_event(event, now, width) for event in ordered[:_SHOWN])])
 
 
 def _event(event: Mapping[str, Any], now: datetime, width: int) -> Content:

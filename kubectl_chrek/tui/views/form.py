@@ -8,8 +8,8 @@ from textual.content import Content
 
 from kubectl_chrek.api.errors import IdentityError, UsageError
 from kubectl_chrek.api.identity import FIELDS, Identity, parse_identity
-from kubectl_chrek.ops.explaining import differences
-from kubectl_chrek.tui.plain import span
+from kubectl_chrek.ops.explaining import Contribution, contributions, differences, digest
+from kubectl_chrek.tui.plain import MUTED, span
 from kubectl_chrek.tui.views.overview import Fact, section
 from kubectl_chrek.tui.views.phases import phase_text, phase_tone, shown_phase
 from kubectl_chrek.tui.views.rows import Row
@@ -40,6 +40,7 @@ WORKER_FIELDS: Final = (
     Field("command", "Command", "python -m vllm.entrypoints ..."),
     Field("gpus", "GPUs", "0"),
 )
+_LABELS: Final = {field.name: field.label for field in IDENTITY_FIELDS}
 _NUMBERS: Final = ("tensorParallelSize", "pipelineParallelSize", "maxModelLen")
 _EXTRA: Final = FIELDS[-1]
 
@@ -104,7 +105,26 @@ def verdict_view(values: Mapping[str, str], before: Identity | None, rows: Itera
         phase = shown_phase(row.checkpoint)
         facts.append(("Exists", [span(phase_text(phase), TONE_STYLES[phase_tone(phase)]), span(f"  {row.namespace}/{row.name}")]))
     facts.append(("Hashed JSON", [span(identity.canonical())]))
-    return section("This identity", facts, width)
+    shown = section("This identity", facts, width)
+    return shown if before is None else Content("\n\n").join([shown, _explained(identity, width)])
+
+
+def _explained(identity: Identity, width: int) -> Content:
+    """What each field does to the hash."""
+    rest = digest(identity)[len(identity.hash) :]
+    facts: list[Fact] = [("SHA-256", [span(identity.hash, "bold $text-accent"), span(rest, MUTED)])]
+    for each in contributions(identity):
+        value = span(_shown(each.value), "bold" if each.hashed else MUTED)
+        facts.append((_LABELS.get(each.field, each.field), [value, span(f"  {_effect(each, identity.hash)}", MUTED)]))
+    return section("What makes the hash", facts, width)
+
+
+def _effect(part: Contribution, whole: str) -> str:
+    if not part.hashed:
+        return "is not hashed"
+    if not part.without:
+        return "is always given"
+    return "is what it is anyway" if part.without == whole else f"without it {part.without}"
 
 
 def _shown(value: object) -> str:

@@ -107,9 +107,12 @@ def _graph(graph: Body, pods: Sequence[Worker], now: datetime) -> list[Entry]:
 def _services(
     namespace: str, order: Iterable[str], specs: Mapping[str, Any], pods: Sequence[Worker], now: datetime, *, graph: str = ""
 ) -> list[Entry]:
+    by_service: dict[str, list[Worker]] = {}
+    for worker in pods:
+        by_service.setdefault(worker.workload, []).append(worker)
     entries = []
     for service in order:
-        own = [worker for worker in pods if worker.workload == service]
+        own = by_service.get(service, [])
         block, wrong = _block(service, specs.get(service))
         asked = (block.ref or (block.identity.hash if block.identity else "")) if block else ""
         facts: list[Fact] = [("Checkpoint", [span(asked or "none asked for")])]

@@ -24,7 +24,9 @@ def compile_filter(text: str) -> Match | None:
             tests += [_label(part) for part in next(words, "").split(",") if part.strip(_NOT)]
         elif test := _test(word.casefold()):
             tests.append(_anywhere(test))
-    return (lambda haystack, labels: all(test(haystack, labels) for test in tests)) if tests else None
+    if len(tests) < 2:
+        return tests[0] if tests else None
+    return lambda haystack, labels: all(test(haystack, labels) for test in tests)
 
 
 def _anywhere(test: Callable[[str], bool]) -> Match:

@@ -13,7 +13,7 @@ from kubectl_chrek.ops.formatting import NONE, human_age, human_bytes
 from kubectl_chrek.tui.plain import MUTED, clean, hang, span
 from kubectl_chrek.tui.views.entries import Entry
 from kubectl_chrek.tui.views.overview import Fact, section
-from kubectl_chrek.tui.views.phases import bar, rate
+from kubectl_chrek.tui.views.phases import bar, best_text, rate
 from kubectl_chrek.tui.views.status import TONE_STYLES
 from kubectl_chrek.tui.widgets.cells import Cell, Column, Tone
 
@@ -129,7 +129,7 @@ def _filled(used: int, quota: int) -> Cell:
 
 def _check(check: NodeCheck, width: int) -> Content:
     glyph, tone = VERDICTS.get(check.verdict, ("?", Tone.WARNING))
-    head = Content.assemble(span(f"{glyph} {check.name}  ", TONE_STYLES[tone]))
+    head = Content.assemble(span(f"{glyph} {check.verdict} {check.name}  ", TONE_STYLES[tone]))
     body = Content.assemble(span(check.message), span(f"  → {check.fix}" if check.fix else "", "bold"))
     return hang(head, body, width)
 
@@ -142,6 +142,7 @@ def _facts(node: ChrekNode) -> list[Fact]:
         ("Machine", f"{platform.architecture or NONE}, kernel {platform.kernel or NONE}, CRIU {platform.criu or NONE}, {memory}"),
         ("GPUs", f"{gpu_text(platform.gpus) or NONE}, driver {platform.driver or NONE}, CUDA {platform.cuda or NONE}"),
         ("Store", f"{store.type or NONE} {store.location}, {store.artifacts} artifacts"),
+        ("At best", best_text(node.status.ceilings)),
         ("Cached", ", ".join(node.status.cache.hashes) or NONE),
     )
     return [(label, [span(text or NONE)]) for label, text in pairs]

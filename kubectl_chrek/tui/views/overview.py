@@ -139,7 +139,9 @@ def heading(title: str) -> Content:
 
 def section(title: str, facts: Iterable[Fact], width: int) -> Content:
     """A title and, under it, labelled facts."""
-    lines = [hang(Content.styled(label.ljust(_LABEL_WIDTH), MUTED), Content.assemble(*pieces), width) for label, pieces in facts]
+    lines = [
+        hang(Content.assemble(span(label.ljust(_LABEL_WIDTH), MUTED)), Content.assemble(*pieces), width) for label, pieces in facts
+    ]
     return Content("\n").join([heading(title), *lines])
 
 

@@ -1,12 +1,15 @@
 """How a phase, a result and a capture's progress are told: a glyph, a word and a tone, never a colour alone."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kubectl_chrek.api import names
-from kubectl_chrek.api.checkpoint import Checkpoint, Progress
 from kubectl_chrek.ops.formatting import human_seconds
 from kubectl_chrek.tui.plain import clean
 from kubectl_chrek.tui.widgets.cells import Cell, Tone
+
+if TYPE_CHECKING:
+    from kubectl_chrek.api.checkpoint import Checkpoint, Progress
+    from kubectl_chrek.api.node import Ceilings
 
 DELETING: Final = "Deleting"
 BAR_WIDTH: Final = 8
@@ -22,7 +25,7 @@ ORDER: Final = tuple(_GLYPHS)
 """All phases, in the order in which sorting by phase puts them."""
 
 
-def shown_phase(checkpoint: Checkpoint) -> str:
+def shown_phase(checkpoint: "Checkpoint") -> str:
     """The phase; an object that waits for its artifact's deletion is `Deleting`, whatever its status says."""
     return DELETING if checkpoint.metadata.deletion_timestamp else clean(checkpoint.phase)
 
@@ -37,10 +40,9 @@ def phase_text(phase: str) -> str:
     return f"{_GLYPHS.get(phase, ('?', Tone.WARNING))[0]} {phase}"
 
 
-def phase_cell(checkpoint: Checkpoint) -> Cell:
+def phase_cell(phase: str, progress: "Progress | None") -> Cell:
     """The phase with, while a capture runs, as much of its progress as there is room for."""
-    phase = shown_phase(checkpoint)
-    text, tone, progress = phase_text(phase), phase_tone(phase), checkpoint.status.progress
+    text, tone = phase_text(phase), phase_tone(phase)
     if phase != names.Phase.CREATING or progress is None:
         return Cell(text, tone)
     part = fraction(progress)
@@ -51,7 +53,7 @@ def phase_cell(checkpoint: Checkpoint) -> Cell:
     return Cell(f"{drawn} {rate(progress.bytes_per_second)}".rstrip(), tone, shorter=(drawn, percent, text))
 
 
-def fraction(progress: Progress) -> float | None:
+def fraction(progress: "Progress") -> float | None:
     """How far a capture is, from 0 to 1, by its bytes; None while their number is not known."""
     if progress.bytes_total <= 0:
         return None
@@ -63,7 +65,15 @@ def rate(bytes_per_second: float) -> str:
     return f"{bytes_per_second / 1e9:.1f} GB/s" if bytes_per_second > 0 else ""
 
 
-def remaining(progress: Progress) -> str:
+def best_text(ceilings: "Ceilings") -> str:
+    """What a node's hardware can do at best, as far as it is known."""
+    from kubectl_chrek.ops.timeline import COPY, HASH, READ
+
+    rates = {COPY: ceilings.copy_bytes_per_second, HASH: ceilings.hash_bytes_per_second, READ: ceilings.store_read_bytes_per_second}
+    return ", ".join(f"{name} {rate(speed)}" for name, speed in rates.items() if speed)
+
+
+def remaining(progress: "Progress") -> str:
     """How long the capture will take at its present speed; empty when that cannot be said."""
     left = progress.bytes_total - progress.bytes_done
     return f"{human_seconds(left / progress.bytes_per_second)} left" if left > 0 and progress.bytes_per_second > 0 else ""
@@ -74,12 +84,6 @@ def bar(part: float, width: int) -> str:
     halves = round(part * width * 2)
     full, half = divmod(halves, 2)
     return ("━" * full + "╸" * half).ljust(width, "┄")
-
-
-def result_cell(checkpoint: Checkpoint) -> Cell:
-    """How the last pod that asked for the checkpoint started."""
-    last = checkpoint.status.last_restore
-    return result_of(last.result) if last else Cell("-", Tone.MUTED)
 
 
 def result_of(result: str) -> Cell:

@@ -1,7 +1,7 @@
 """The banner's second line: how many checkpoints there are and in which phases, and whether what is shown is current."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -10,8 +10,8 @@ from textual.content import Content
 from kubectl_chrek.ops.formatting import human_duration
 from kubectl_chrek.tui.feed import Outage
 from kubectl_chrek.tui.plain import MUTED, span
-from kubectl_chrek.tui.views.phases import ORDER, phase_cell, phase_text, phase_tone, shown_phase
-from kubectl_chrek.tui.views.rows import Row
+from kubectl_chrek.tui.views.phases import ORDER, phase_text, phase_tone
+from kubectl_chrek.tui.views.rows import PHASE, Row
 from kubectl_chrek.tui.widgets.cells import Tone
 
 TONE_STYLES: Final = {
@@ -25,9 +25,9 @@ TONE_STYLES: Final = {
 """How a tone is written in a theme's variables."""
 
 
-def counts(rows: Iterable[Row]) -> list[tuple[str, str]]:
+def counts(shown: Mapping[str, int]) -> list[tuple[str, str]]:
     """Pieces such as `● 8 Ready  ✗ 1 Failed`, in the order of the phases."""
-    found = Counter(shown_phase(row.checkpoint) for row in rows)
+    found = Counter(shown)
     pieces: list[tuple[str, str]] = []
     for phase in (*ORDER, *sorted(found.keys() - set(ORDER))):
         if found[phase]:
@@ -48,7 +48,7 @@ def facts(counted: Iterable[tuple[str, str]], *, namespace: str, shown: int, tot
 
 def one(row: Row) -> Content:
     """The facts of a single checkpoint: its namespace, its phase, its progress."""
-    cell = phase_cell(row.checkpoint)
+    cell = row.cells[PHASE]
     return Content.assemble(span(row.namespace, "$text-accent"), span(f"  {cell.text}", TONE_STYLES[cell.tone]))
 
 

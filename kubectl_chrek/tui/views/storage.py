@@ -74,7 +74,7 @@ def storage_view(group: Group, stores: Iterable[StoreStatus], width: int) -> Con
 
 
 def _usage(usage: Usage, largest: int, room: int) -> Content:
-    name = Cell(clean(f"{usage.checkpoint.metadata.namespace}/{usage.checkpoint.metadata.name}")).fitted(_NAME)
+    name = Cell(clean(f"{usage.namespace}/{usage.name}")).fitted(_NAME)
     own = usage.unique / usage.logical if usage.logical else 0.0
     return Content.assemble(
         span(f"{name} "),

@@ -10,7 +10,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -106,6 +106,8 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True, inherit_bindings=F
         self._key_of = key_of
         self._cells_of = cells_of
         self._wanted: list[int] = [0] * len(columns)
+        self._key: str | None = None
+        self._base: Style | None = None
         self._layout_: dict[int, int] = {}
 
     # -- what others say to it -------------------------------------------------------------------------------
@@ -123,6 +125,7 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True, inherit_bindings=F
         hidden: frozenset[str] = frozenset(),
         arrows: Mapping[str, str] | None = None,
         placeholder: str = "",
+        place_of: Callable[[str], int | None] | None = None,
     ) -> None:
         """Replaces the rows; the cursor stays on its row, or where it was when that row is gone.
 
@@ -132,17 +135,26 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True, inherit_bindings=F
             hidden: Columns that are not shown, however much room there is.
             arrows: By column, what stands behind its title.
             placeholder: What is said when there are no rows.
+            place_of: Finds a row by its key, faster than to look through all of them.
         """
-        key = self._key_of(self.current) if self.current is not None else None
         self.rows, self._hidden, self.placeholder = rows, hidden, placeholder
         self.arrows = arrows or {}
         self._wanted = [max(cell_len(column.title), width) for column, width in zip(self._columns, wanted, strict=True)]
-        kept = next((index for index, row in enumerate(rows) if self._key_of(row) == key), None) if key else None
+        kept = (place_of or self._place_of)(self._key) if self._key else None
         self._arrange()
         self.set_reactive(VirtualTable.cursor, self.validate_cursor(self.cursor if kept is None else kept))
         self._follow_cursor()
-        self.post_message(self.Moved(self._cursor_key()))
+        self._tell_where()
         self.refresh()
+
+    def as_text(self) -> str:
+        """All rows under their titles, in columns as wide as they need to be."""
+        places = [index for index, column in enumerate(self._columns) if column.id not in self._hidden]
+        cells = [[cell.text for cell in self._cells_of(row)] for row in self.rows]
+        lines = [[column.title for column in self._columns], *cells]
+        widths = {index: max(cell_len(line[index]) for line in lines) for index in places}
+        padded = ((line[index] + " " * (widths[index] - cell_len(line[index])) for index in places) for line in lines)
+        return "\n".join((" " * GAP).join(line).rstrip() for line in padded) if self.rows else self.placeholder
 
     # -- layout ----------------------------------------------------------------------------------------------
 
@@ -172,9 +184,16 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True, inherit_bindings=F
 
     # -- drawing ---------------------------------------------------------------------------------------------
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines of a part of the screen; what they have in common is found out once."""
+        self._base = self.rich_style
+        lines = super().render_lines(crop)
+        self._base = None
+        return lines
+
     def render_line(self, y: int) -> Strip:
         """One line of the screen: the header, a row, a line of the placeholder, or nothing."""
-        width, base = self.scrollable_content_region.width, self.rich_style
+        width, base = self.scrollable_content_region.width, self._base or self.rich_style
         if y == 0:
             return self._header_line(width, base)
         index = round(self.scroll_y) + y - _HEADER_LINES
@@ -233,10 +252,14 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True, inherit_bindings=F
         self._follow_cursor()
         for index in (old, new):
             self.refresh_line(index + _HEADER_LINES)
-        self.post_message(self.Moved(self._cursor_key()))
+        self._tell_where()
 
-    def _cursor_key(self) -> str | None:
-        return None if self.current is None else self._key_of(self.current)
+    def _tell_where(self) -> None:
+        self._key = None if self.current is None else self._key_of(self.current)
+        self.post_message(self.Moved(self._key))
+
+    def _place_of(self, key: str) -> int | None:
+        return next((index for index, row in enumerate(self.rows) if self._key_of(row) == key), None)
 
     def on_click(self, event: events.Click) -> None:
         """A click moves the cursor, a click on the cursor opens, a click on a title is for who sorts."""

@@ -57,6 +57,18 @@ class LogPane(Log, inherit_bindings=False):
         self.write(clean_lines(text))
         self._empty = True
 
+    def break_off(self, reason: str) -> None:
+        """Says why there is no more; what has been shown stays until it begins anew."""
+        if self._empty:
+            self.say(reason)
+        else:
+            self.write_line(clean(reason))
+            self._empty = True
+
+    def as_text(self) -> str:
+        """All lines that are still kept."""
+        return "\n".join(self.lines)
+
     def add(self, line: str) -> None:
         """Shows one line more."""
         if self._empty:
