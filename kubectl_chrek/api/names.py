@@ -53,6 +53,7 @@ ANNOTATION_ACCEPTANCE: Final = "nvidia.com/chrek-acceptance"
 ANNOTATION_PROBE: Final = "nvidia.com/chrek-probe"
 """On a pod that is captured: JSON {path, port, body}, a request that a restored worker must answer in the same words."""
 OFF: Final = "off"
+DYNAMO: Final = "dynamo"
 ANNOTATION_ADOPT: Final = "nvidia.com/chrek-adopt"
 """On a DynamoCheckpoint that is not to be captured: an artifact in a store that an agent is to verify and to make its own.
 

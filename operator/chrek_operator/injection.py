@@ -29,6 +29,7 @@ OUR_ENV: Final = frozenset(
         names.ENV_SNAPSHOT_DIR,
     )
 )
+_DYNAMO_ENGINES: Final = frozenset(("dynamo.vllm", "dynamo.sglang", "dynamo.trtllm"))
 
 Body = dict[str, Any]
 
@@ -52,15 +53,23 @@ def inject_source(template: Mapping[str, Any], injection: Injection) -> Body:
     pod, worker = _inject(template, injection, {names.ENV_SIGNAL_FILE: names.signal_file(injection.identity_hash)})
     pod["metadata"]["labels"][names.LABEL_SOURCE] = "true"
     pod["spec"]["restartPolicy"] = "Never"
-    if not worker.get("readinessProbe"):
+    if not worker.get("readinessProbe") or _is_dynamos(pod, worker):
+        # A Dynamo worker that is told to be captured waits for that before it serves: no other probe would find it ready.
         worker["readinessProbe"] = _ready_file_probe()
-        # A Dynamo worker that is told waits to be captured before it serves: a probe of its own would not find it ready.
         worker["env"].append({"name": names.ENV_SNAPSHOT_DIR, "value": names.CONTROL_DIR})
     for probe in ("livenessProbe", "startupProbe"):
         # A stopped worker answers no probe, and must not be restarted for that.
         worker.pop(probe, None)
     _end_with_worker(pod["spec"], worker)
     return pod
+
+
+def _is_dynamos(pod: Body, worker: Body) -> bool:
+    """It waits to be captured: its command is an engine of Dynamo's, unless it is to be captured like another server."""
+    chosen = (pod["metadata"].get("annotations") or {}).get(names.ANNOTATION_ADAPTER)
+    if chosen:
+        return bool(chosen == names.DYNAMO)
+    return any(word in _DYNAMO_ENGINES for argument in worker["command"] for word in str(argument).split())
 
 
 def _end_with_worker(spec: Body, worker: Body) -> None:
@@ -120,7 +129,7 @@ def _inject(
     worker["env"] += add_capture_env(worker, own)
     worker["volumeMounts"] = _by_key("mountPath", worker.get("volumeMounts"), _mounts())
     pod["spec"]["volumes"] = _by_key("name", pod["spec"].get("volumes"), _volumes())
-    add_podinfo(pod["spec"], worker)
+    add_podinfo(pod.get("metadata") or {}, pod["spec"], worker)
     metadata = pod["metadata"] = dict(pod.get("metadata") or {})
     metadata["labels"] = _labels(metadata.get("labels") or {}, injection)
     return pod, worker

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,39 @@ def test_what_an_earlier_container_left_is_cleared_first(source, tmp_path):
     source.environment |= {"DYN_READY_FOR_CHECKPOINT_FILE": str(ready), "DYN_RESTORE_MARKER_FILE": str(marker)}
     look = f"import os; raise SystemExit(40 + sum(map(os.path.lexists, {[str(source.done), str(ready), str(marker)]})))"
     assert end(source.python(look, ready=False))[0] == 40
+
+
+DYNAMO = """
+import pathlib, sys, time
+directory, ready = pathlib.Path(sys.argv[1]), sys.argv[2]
+assert not [name for name in ("ready-for-snapshot", "restore-complete") if (directory / name).exists()]
+(directory / ready).write_text("ready")
+print("ready", flush=True)
+while not (directory / "snapshot-complete").exists():
+    time.sleep(0.01)
+print("left", flush=True)
+"""
+
+
+@pytest.mark.parametrize("ready", ["ready-for-snapshot", "ready-for-checkpoint"])
+def test_dynamos_own_files_are_translated(source, tmp_path, ready):
+    for name in ("ready-for-snapshot", "snapshot-complete", "restore-complete"):
+        (tmp_path / name).touch()  # Of an earlier container.
+    source.environment["DYN_READY_FOR_CHECKPOINT_FILE"] = str(tmp_path / "probed")
+    process = source.start(sys.executable, "-c", DYNAMO, str(tmp_path), ready)
+    assert process.stdout.readline() == "ready\n"
+    while not (tmp_path / "probed").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    source.tell(success=True)
+    assert end(process) == (0, "left\n", "")
+
+
+def test_a_dynamo_worker_whose_capture_failed_is_not_told_to_leave(source, tmp_path):
+    process = source.start(sys.executable, "-c", DYNAMO, str(tmp_path), "ready-for-snapshot")
+    assert process.stdout.readline() == "ready\n"
+    source.tell(success=False, error="no luck")
+    assert end(process) == (1, "", "chrek: capture failed: no luck\n")
 
 
 def test_the_worker_leads_a_session_and_has_no_signal_blocked_or_ignored(source):

@@ -233,6 +233,27 @@ def test_where_it_is_not_pid_1_it_starts_cold(target):
     assert not (target.directory / "waiting").exists()
 
 
+def test_a_restored_dynamo_worker_finds_its_new_pods_environment(target):
+    for name in ("ready-for-snapshot", "snapshot-complete"):
+        (target.directory / name).touch()
+    target.environment |= {"CHREK_CLAIM_SECONDS": "60", "POD_NAME": "new", "NATS_SERVER": "nats://n", "API_KEY": "secret"}
+    process = target.start("true")
+    target.file("waiting")
+    context = target.file("restore-context.json")["env"]
+    assert {"POD_NAME": "new", "NATS_SERVER": "nats://n"}.items() <= context.items()
+    assert not {"API_KEY", "POD_UID", "PATH"} & context.keys()
+    assert (target.directory / "restore-complete").exists()
+    assert not [name for name in ("ready-for-snapshot", "snapshot-complete") if (target.directory / name).exists()]
+    target.write("outcome", {"result": "cold", "reason": "enough"})
+    end(process)
+
+
+def test_a_cold_dynamo_worker_is_not_told_to_wait_for_a_capture(target):
+    target.environment |= {"DYN_SNAPSHOT_CONTROL_DIR": "/x", "DYN_READY_FOR_CHECKPOINT_FILE": "/y", "DYN_CHECKPOINT_HASH": "z"}
+    _, output, _ = end(target.start("env", prefix=()))
+    assert {line.partition("=")[0] for line in output.splitlines() if line.startswith("DYN_")} == {"DYN_CHECKPOINT_HASH"}
+
+
 def test_a_cold_command_that_is_not_there(target):
     code, _, errors = end(target.start("/no/such/worker", prefix=()))
     assert code == 127

@@ -1,6 +1,6 @@
 """A worker as those of Dynamo are since release 1.3: with --wheel the release's own protocol, else one written from what it does.
 
-Told to be captured, it sleeps and waits; restored, it takes its pod's environment from the context and wakes up, and only then serves.
+Told to be captured, it sleeps and waits; restored, it takes its pod's environment from the context, wakes up, and only then serves.
 """
 
 import asyncio

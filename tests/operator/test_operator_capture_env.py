@@ -22,7 +22,7 @@ def test_both_sides_get_the_same():
     source, target = environment(inject_source(TEMPLATE, INJECTION)), environment(inject_target(TEMPLATE, INJECTION))
     table = {entry.name: entry.value for entry in CAPTURE_ENV}
     assert table.items() <= source.items()
-    assert set(source) - set(target) == {"DYN_CHECKPOINT_SIGNAL_FILE"}
+    assert set(source) - set(target) == {"DYN_CHECKPOINT_SIGNAL_FILE", "DYN_SNAPSHOT_CONTROL_DIR"}
     assert target.items() <= source.items()
 
 

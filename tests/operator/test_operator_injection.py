@@ -44,6 +44,7 @@ ENV = [
     {"name": "DYN_CHECKPOINT_LOCATION", "value": f"/checkpoints/{HASH}"},
 ]
 SIGNAL = {"name": "DYN_CHECKPOINT_SIGNAL_FILE", "value": f"/checkpoint-signal/{HASH}.done"}
+SNAPSHOT = {"name": "DYN_SNAPSHOT_CONTROL_DIR", "value": "/checkpoint-signal"}
 CAPTURE = [{"name": entry.name, "value": entry.value} for entry in CAPTURE_ENV]
 USER_ENV = [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
 COMMAND = ["python3", "/chrek/chrek_worker.pyz", "--", "python3", "-m", "dynamo.vllm", "--model", "x"]
@@ -62,6 +63,9 @@ FIELDS = {
     "dyn_parent_dgd_name": "metadata.annotations['nvidia.com/dyn-parent-dgd-name']",
     "dyn_parent_dgd_namespace": "metadata.annotations['nvidia.com/dyn-parent-dgd-namespace']",
     "dyn_discovery_backend": "metadata.annotations['nvidia.com/dyn-discovery-backend']",
+    "dyn_parent_dgd_k8s_name": "metadata.labels['nvidia.com/dynamo-graph-deployment-name']",
+    "dyn_parent_dgd_k8s_namespace": "metadata.namespace",
+    "dyn_namespace_worker_suffix": "metadata.labels['nvidia.com/dynamo-worker-hash']",
 }
 VOLUMES = [
     {"name": "cache", "emptyDir": {}},
@@ -97,7 +101,7 @@ def test_the_source():
                     "name": "main",
                     "image": "worker:1",
                     "command": COMMAND,
-                    "env": [*ENV, SIGNAL, *CAPTURE, *USER_ENV],
+                    "env": [*ENV, SIGNAL, *CAPTURE, *USER_ENV, SNAPSHOT],
                     "volumeMounts": MOUNTS,
                     "readinessProbe": {
                         "exec": {"command": ["cat", "/tmp/checkpoint-ready"]},
@@ -153,7 +157,40 @@ def test_the_given_template_is_not_touched(inject):
 def test_a_readiness_probe_of_its_own_stays():
     probe = {"httpGet": {"path": "/health", "port": 8000}, "periodSeconds": 7}
     template = {"spec": {"containers": [{"name": "w", "image": "i", "command": ["serve"], "readinessProbe": probe}]}}
-    assert inject_source(template, INJECTION)["spec"]["containers"][0]["readinessProbe"] == probe
+    worker = inject_source(template, INJECTION)["spec"]["containers"][0]
+    assert worker["readinessProbe"] == probe
+    assert SNAPSHOT not in worker["env"]
+
+
+@pytest.mark.parametrize(
+    ("command", "annotations", "waits"),
+    [
+        (["python3", "-m", "dynamo.vllm"], {}, True),
+        (["sh", "-c", "ulimit -n 65536; exec python3 -m dynamo.sglang --model x"], {}, True),
+        (["./start"], {"nvidia.com/chrek-adapter": "dynamo"}, True),
+        (["python3", "-m", "dynamo.trtllm"], {"nvidia.com/chrek-adapter": "plain"}, False),
+        (["python3", "-m", "dynamo.frontend"], {}, False),
+    ],
+)
+def test_a_dynamo_worker_is_told_that_it_is_to_be_captured_and_its_probe_waits_for_that(command, annotations, waits):
+    probe = {"httpGet": {"path": "/health", "port": 9090}}
+    mine = {"name": "DYN_SNAPSHOT_CONTROL_DIR", "value": "/mine"}
+    container = {"name": "w", "image": "i", "command": command, "readinessProbe": probe, "env": [mine]}
+    template = {"metadata": {"annotations": annotations}, "spec": {"containers": [container]}}
+    source, target = (inject(template, INJECTION)["spec"]["containers"][0] for inject in (inject_source, inject_target))
+    assert [entry for entry in source["env"] if entry["name"] == mine["name"]] == [SNAPSHOT] * waits
+    assert (source["readinessProbe"] == probe) is not waits
+    assert target["readinessProbe"] == probe
+    assert mine["name"] not in {entry["name"] for entry in target["env"]}
+
+
+def test_a_platform_that_labels_its_pods_is_understood():
+    labels = {"nvidia.com/dynamo-namespace": "ns", "nvidia.com/dynamo-component-type": "worker"}
+    metadata = {"labels": labels, "annotations": {"nvidia.com/dyn-component": "decode"}}
+    spec = inject_target({"metadata": metadata, "spec": {"containers": USER["spec"]["containers"][1:]}}, INJECTION)["spec"]
+    volume = next(volume for volume in spec["volumes"] if volume["name"] == "podinfo")
+    fields = {item["path"]: item["fieldRef"]["fieldPath"] for item in volume["downwardAPI"]["items"]}
+    assert fields == FIELDS | {"dyn_namespace": "metadata.labels['nvidia.com/dynamo-namespace']"}
 
 
 def test_a_target_of_an_unknown_checkpoint_is_told_no_hash():

@@ -148,6 +148,7 @@ def test_source_and_target_agree_by_construction(first):
     (worker,), (other,) = source["spec"]["containers"], target["spec"]["containers"]
     env, other_env = ({e["name"]: e.get("value") for e in each["env"]} for each in (worker, other))
     assert env.pop(names.ENV_SIGNAL_FILE)
+    assert env.pop(names.ENV_SNAPSHOT_DIR) == names.CONTROL_DIR
     assert worker["command"] == other["command"]
     assert env == other_env
     mounts, other_mounts = ({m["mountPath"] for m in each["volumeMounts"]} for each in (worker, other))
