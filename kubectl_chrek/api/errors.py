@@ -53,8 +53,12 @@ class NotReadyError(ChrekError):
 
 
 class ClusterError(ChrekError):
-    """The API server refused, or could not be reached; `status` is the HTTP status, 0 when there was no answer."""
+    """The API server refused, or could not be reached; `status` is the HTTP status, 0 when there was no answer.
 
-    def __init__(self, message: str, *, status: int = 0, hint: str = "") -> None:
+    `resume` is where a list goes on that the server has forgotten meanwhile; empty if it does not.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, hint: str = "", resume: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.resume = resume

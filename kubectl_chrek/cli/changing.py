@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.cli import diagnostics, output
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.formats import Format, dry_run_suffix, object_name
+from kubectl_chrek.cli.formats import Format, dry_run_suffix, object_name, write_objects
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS
+from kubectl_chrek.ops.marking import Marked
 
-Change = Callable[[Cluster, str, bool], Awaitable[bool]]
-"""Changes the checkpoint of a name, or lets the server only check it; returns whether there was anything to change."""
+Change = Callable[[Cluster, str, str], Awaitable[Marked]]
+"""Changes the checkpoint of a name, or only finds out what that would do: the last argument is that of --dry-run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,20 +28,22 @@ class Changing:
     async def run(self, cluster: Cluster) -> ExitCode:
         """Does it; one that fails does not stop the next."""
         code = ExitCode.OK
+        found = []
         for name in self.names:
             try:
-                if self.dry_run == "client":
-                    await cluster.get(CHECKPOINTS, name)
-                    changed = True
-                else:
-                    changed = await self.change(cluster, name, self.dry_run == "server")
+                marked = await self.change(cluster, name, self.dry_run)
             except ChrekError as error:
                 code = diagnostics.report(error)
             else:
-                self._write(name, changed=changed)
+                found.append(marked.body)
+                self._write(name, changed=marked.changed)
+        if found and self.form.kind in ("json", "yaml"):
+            write_objects(self.form, CHECKPOINTS, found, single=len(self.names) == 1)
         return code
 
     def _write(self, name: str, *, changed: bool) -> None:
         shown = object_name(CHECKPOINTS, name)
-        verb = "" if self.form.kind == "name" else f" {self.verbs[not changed]}{dry_run_suffix(self.dry_run)}"
-        output.write_lines([shown + verb])
+        if self.form.kind == "name":
+            output.write_lines([shown])
+        elif not self.form.kind:
+            output.write_lines([f"{shown} {self.verbs[not changed]}{dry_run_suffix(self.dry_run)}"])

@@ -94,9 +94,9 @@ class Collecting:
         """Says how to have them back, or waits until they are gone."""
         if self.grace:
             names = " ".join(each.name for each in gone[:3]) + (" ..." if len(gone) > 3 else "")
-            diagnostics.note(
-                f"Until then `kubectl chrek undelete {names}` keeps them; their bytes return at the store's next sweep."
-            )
+            them, their = ("it", "its") if len(gone) == 1 else ("them", "their")
+            until = f"Until then `kubectl chrek undelete {names}` keeps {them}"
+            diagnostics.note(f"{until}; {their} bytes return at the store's next sweep.")
         elif self.wait:
             await wait_until_gone(cluster, gone, self.connection.scope(cluster), seconds=self.seconds)
 
@@ -116,7 +116,10 @@ class Collecting:
             diagnostics.note(f"Plan {plan.id}: {plural(len(plan.evict), 'checkpoint')}, {human_bytes(plan.bytes)}{cost}.")
         else:
             where = "any namespace" if self.connection.all_namespaces else f"{cluster.namespace} namespace"
-            diagnostics.note(f"Nothing to delete in {where}.")
+            # Who was told of each one already need not be told how many there are.
+            silent = plan.keep and not (self.policy.names or diagnostics.verbosity())
+            kept = f"; {plural(len(plan.keep), 'checkpoint')} must stay, -v says why" if silent else ""
+            diagnostics.note(f"Nothing to delete in {where}{kept}.")
 
     def _row(self, candidate: Candidate) -> list[str]:
         metadata, artifact, now = candidate.checkpoint.metadata, candidate.checkpoint.status.artifact, clock.now()

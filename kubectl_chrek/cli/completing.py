@@ -4,8 +4,6 @@ kubectl runs `kubectl_complete-chrek WORD...`, which runs `kubectl-chrek __compl
 the cursor. Whatever goes wrong, nothing is offered and nothing is said.
 """
 
-import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Final
@@ -22,7 +20,6 @@ _CHOICES: Final = {
     "--only": ("job", "agent", "worker"),
     "--framework": ("vllm", "sglang", "trtllm"),
     "--backend-framework": ("vllm", "sglang", "trtllm"),
-    "--output": ("json", "yaml", "name", "wide", "jsonpath=", "custom-columns="),
 }
 _LIVE: Final = {
     "--namespace": "namespaces",
@@ -55,17 +52,17 @@ def _candidates(group: Any, words: list[str]) -> tuple[list[Candidate], int]:
     previous = before[-1] if before else ""
     due = options.get(previous)
     if due is not None and not due.is_flag:
-        return _values(due.opts, partial, "", before)
+        return _values(due, partial, "", before)
     name, equals, value = partial.partition("=")
     if equals and name in options:
-        return _values(options[name].opts, value, f"{name}=", before)
+        return _values(options[name], value, f"{name}=", before)
     if partial.startswith("-"):
         found = {opt: param.help or "" for opt, param in options.items() if opt.startswith("--") and opt.startswith(partial)}
         return sorted(found.items()), NO_FILES
     if command is None and rest:
         return [], NO_FILES
     if command is None:
-        return [(each, _summary(group.commands[each])) for each in group.modules if each.startswith(partial)], NO_FILES
+        return [(name, text) for name, text in group.summaries.items() if name.startswith(partial)], NO_FILES
     return _arguments(command, rest, partial, before)
 
 
@@ -85,9 +82,11 @@ def _command(group: Any, before: Sequence[str]) -> tuple[Any, list[str]]:
     return None, []
 
 
-def _values(opts: Sequence[str], partial: str, prefix: str, before: Sequence[str]) -> tuple[list[Candidate], int]:
+def _values(option: Any, partial: str, prefix: str, before: Sequence[str]) -> tuple[list[Candidate], int]:
     """Values of an option."""
-    known = next((name for name in opts if name in _CHOICES or name in _LIVE or name in _PATHS), "")
+    if "--output" in option.opts:
+        return [(prefix + kind, "") for kind in str(option.metavar).split("|") if kind.startswith(partial)], NO_FILES
+    known = next((name for name in option.opts if name in _CHOICES or name in _LIVE or name in _PATHS), "")
     if known in _PATHS:
         return [], FILES
     values: Iterable[str] = _CHOICES[known] if known in _CHOICES else _live(_LIVE[known], before) if known else ()
@@ -110,6 +109,9 @@ def _arguments(command: Any, rest: Sequence[str], partial: str, before: Sequence
 
 def _live(what: str, before: Sequence[str]) -> list[str]:
     """Names from the cluster that the words before name."""
+    import asyncio
+    import logging
+
     chosen = {_CONNECTION[word]: value for word, value in pairwise(before) if word in _CONNECTION}
     for word in before:
         flag, equals, value = word.partition("=")
@@ -134,7 +136,3 @@ def _live(what: str, before: Sequence[str]) -> list[str]:
     # The client's library logs what it also raises.
     logging.getLogger().addHandler(logging.NullHandler())
     return asyncio.run(limited())
-
-
-def _summary(command: Any) -> str:
-    return str(command.get_short_help_str(80)).removesuffix(".")

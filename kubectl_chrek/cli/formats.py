@@ -6,13 +6,10 @@ from typing import Any, Final
 
 from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.cli import output
+from kubectl_chrek.cli.options import WITH_ARGUMENT
 from kubectl_chrek.cluster.resources import Resource
 from kubectl_chrek.ops.formatting import NONE
 from kubectl_chrek.ops.jsonpath import find, parse_path, render, text_of
-
-_PLAIN: Final = ("json", "yaml", "name", "wide")
-_WITH_ARGUMENT: Final = ("jsonpath", "custom-columns")
-OBJECTS: Final = (*_PLAIN, *_WITH_ARGUMENT)
 
 Body = Mapping[str, Any]
 
@@ -30,16 +27,16 @@ class Format:
         return self.kind in ("", "wide")
 
 
-def parse_format(text: str, allowed: Sequence[str] = OBJECTS) -> Format:
+def parse_format(text: str, allowed: Sequence[str]) -> Format:
     """Reads `-o`.
 
     Raises:
         UsageError: The format is unknown, or its argument is missing or one too many.
     """
     kind, equals, argument = text.partition("=")
-    if text and (kind not in allowed or (equals and kind not in _WITH_ARGUMENT)):
+    if text and (kind not in allowed or (equals and kind not in WITH_ARGUMENT)):
         raise UsageError(f"--output: unknown format {text!r}", hint=f"one of {', '.join(allowed)}")
-    if kind in _WITH_ARGUMENT and not argument:
+    if kind in WITH_ARGUMENT and not argument:
         raise UsageError(f"--output: {kind} needs a template", hint=f"for example -o {_EXAMPLES[kind]}")
     return Format(kind, argument)
 

@@ -98,5 +98,8 @@ def _from_file(path: str, service: str) -> Hashed:
     hashed = [each for each in found if isinstance(each, Hashed)]
     if len(hashed) != 1:
         labels = ", ".join(each.label for each in hashed) or "none"
-        raise UsageError(f"{source_name(path)}: expected one identity, found {labels}", hint="give --service SERVICE")
+        raise UsageError(
+            f"{source_name(path)}: expected one identity, found {labels}",
+            hint="give a file with one, or --service SERVICE of a graph",
+        )
     return hashed[0]

@@ -13,19 +13,40 @@ from kubectl_chrek.cli.parsing import KubectlGroup
 _COMPLETE: Final = "__complete"
 """What kubectl's completion runs; no command, because what follows are words of another command line."""
 _COMMANDS: Final = "kubectl_chrek.cli.commands"
-_NAMES: Final = (
-    *("ls", "describe", "inspect", "diff", "events", "logs"),
-    *("prewarm", "pin", "unpin", "verify", "gc", "undelete"),
-    *("export", "import", "copy"),
-    *("df", "compat", "hash", "doctor", "tui", "demo", "completion", "version"),
-)
+_SUMMARIES: Final = {
+    "ls": "List checkpoints",
+    "describe": "Show all that is known of checkpoints",
+    "inspect": "Show what lies in checkpoints",
+    "diff": "Show in what two checkpoints differ",
+    "events": "Show events about checkpoints, with their Jobs and pods",
+    "logs": "Show the logs of a checkpoint's Job, agents and workers as one",
+    "prewarm": "Create the checkpoint of an identity or graph",
+    "pin": "Keep checkpoints from being collected by gc or a policy",
+    "unpin": "Let checkpoints be collected again",
+    "verify": "Have agents read artifacts back and compare every digest",
+    "gc": "Delete checkpoints and their artifacts",
+    "undelete": "Keep checkpoints that gc has marked for deletion",
+    "export": "Write a checkpoint and its artifact to one file",
+    "import": "Create a checkpoint from a file, its artifact included",
+    "copy": "Copy a checkpoint's artifact to another store",
+    "df": "Show what checkpoints take in the store",
+    "compat": "Show which nodes can restore which checkpoints, and why not",
+    "hash": "Print the hash of an identity, or of every identity in files",
+    "doctor": "Look for what is wrong, and for what mends it",
+    "tui": "Browse checkpoints, live",
+    "demo": "Capture and restore a worker on this machine",
+    "completion": "Complete names and flags in the shell",
+    "version": "Print the version",
+}
+"""The first line of each command's help, in the order of help: to tell of all commands none has to be imported."""
 
 
 class Chrek(KubectlGroup):
     """The root with all commands."""
 
     # `import` is no name for a module.
-    modules: ClassVar = {name: f"{_COMMANDS}.{name}" for name in _NAMES} | {"import": f"{_COMMANDS}.importing"}
+    modules: ClassVar = {name: f"{_COMMANDS}.{name}" for name in _SUMMARIES} | {"import": f"{_COMMANDS}.importing"}
+    summaries: ClassVar = _SUMMARIES
     aliases: ClassVar = {"get": "ls"}
 
 

@@ -15,7 +15,9 @@ from kubectl_chrek.ops.durations import parse_duration
 
 FRAMEWORK: Final[dict[str, Any]] = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "add_completion": False}
 
-Output = Annotated[str, typer.Option("--output", "-o", metavar="FORMAT", help="Output format", show_default=False)]
+WITH_ARGUMENT: Final = ("jsonpath", "custom-columns")
+"""Formats that need a template behind them."""
+
 DryRun = Annotated[
     str, typer.Option("--dry-run", metavar="none|client|server", help="Only show it (client), or let the server only check it")
 ]
@@ -82,6 +84,12 @@ def register_root(app: typer.Typer) -> None:
 
     help_text = "Capture a started inference worker once, start every later pod from the capture"
     app.callback(help=help_text)(_signed(root, _parameters(CONNECTION)))
+
+
+def formats(kinds: tuple[str, ...]) -> Any:
+    """`-o` with these formats; completion reads them from the metavar."""
+    shown = "|".join(f"{kind}=" if kind in WITH_ARGUMENT else kind for kind in kinds)
+    return typer.Option("--output", "-o", metavar=shown, help="Output format", show_default=False)
 
 
 def choice(flag: str, value: str, allowed: tuple[str, ...]) -> str:

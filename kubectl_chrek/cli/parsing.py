@@ -58,6 +58,8 @@ class KubectlGroup(TyperGroup):
 
     modules: ClassVar[Mapping[str, str]] = {}
     """Modules of the commands, by the commands' names."""
+    summaries: ClassVar[Mapping[str, str]] = {}
+    """What help says of each in a line."""
     aliases: ClassVar[Mapping[str, str]] = {}
     """Other names of commands, which help does not show."""
 
@@ -68,6 +70,11 @@ class KubectlGroup(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of all commands, in the order of help."""
         return list(self.modules)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Writes the names of all commands with what they do."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.summaries.items()))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parses what stands before the subcommand."""

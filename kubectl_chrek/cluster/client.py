@@ -123,10 +123,13 @@ class Cluster:
     ) -> AsyncGenerator[Bodies, None]:
         """As list, but at most `size` objects at a time (0: all at once), so that nobody need hold them all.
 
-        `read` makes a list of the server's JSON, with as much of each object as is wanted; ValueError if it is none.
+        `read` makes a list of the server's JSON, with as much of each object as is wanted; ValueError if it is none. Whoever
+        takes longer than the server remembers the list gets the rest of it as it is by then.
         """
-        async for items, _ in self._pages(resource, self._in(namespace), labels, fields, size, read):
-            yield items
+        asked = self._pages(resource, self._in(namespace), labels, fields, size, read, resume=True)
+        async with aclosing(asked) as pages:
+            async for items, _ in pages:
+                yield items
 
     async def create(
         self, resource: Resource, body: Mapping[str, Any], namespace: str | None = None, *, dry_run: bool = False
@@ -260,13 +263,14 @@ class Cluster:
                     known[uid] = remember(item)
         yield Event("SYNCED", {})
         while True:
-            async for event in self._changes(resource, self._in(namespace), labels, fields, version):
-                uid = event.object["metadata"]["uid"]
-                if event.type == "DELETED":
-                    known.pop(uid, None)
-                else:
-                    known[uid] = remember(event.object)
-                yield event
+            async with aclosing(self._changes(resource, self._in(namespace), labels, fields, version)) as changes:
+                async for event in changes:
+                    uid = event.object["metadata"]["uid"]
+                    if event.type == "DELETED":
+                        known.pop(uid, None)
+                    else:
+                        known[uid] = remember(event.object)
+                    yield event
             await asyncio.sleep(0.2)
             found, version = await self._list(resource, self._in(namespace), labels, fields)
             now = {item["metadata"]["uid"]: item for item in found}
@@ -301,20 +305,43 @@ class Cluster:
         return items, version
 
     async def _pages(
-        self, resource: Resource, namespace: str, labels: str, fields: str, size: int, read: Reader = json.loads
+        self,
+        resource: Resource,
+        namespace: str,
+        labels: str,
+        fields: str,
+        size: int,
+        read: Reader = json.loads,
+        *,
+        resume: bool = False,
     ) -> AsyncGenerator[tuple[Bodies, str], None]:
-        """The objects piece by piece, each with the list's resourceVersion; there is at least one piece."""
+        """The objects piece by piece, each with the list's resourceVersion; there is at least one piece.
+
+        With `resume` a list that the server has forgotten goes on with what is behind the last piece now; else it is an error.
+        """
         query = _selectors(labels, fields) | ({"limit": str(size)} if size else {})
         path = resource.path(namespace)
-        due = asyncio.ensure_future(self._request("GET", path, query=query))
+
+        def ask(token: str) -> asyncio.Task[bytes]:
+            return asyncio.ensure_future(self._request("GET", path, query=query | ({"continue": token} if token else {})))
+
+        due = ask("")
+        resumed = not resume
         try:
             while True:
-                page = self._object(await due, path, read)
+                try:
+                    page = self._object(await due, path, read)
+                except ClusterError as error:
+                    if resumed or not error.resume:
+                        raise
+                    due, resumed = ask(error.resume), True
+                    continue
+                resumed = not resume
                 items = [{"apiVersion": resource.api_version, "kind": resource.kind} | item for item in page.get("items") or []]
                 metadata = page.get("metadata", {})
                 if metadata.get("continue"):
                     # The server is at the next piece while this one is being read.
-                    due = asyncio.ensure_future(self._request("GET", path, query=query | {"continue": metadata["continue"]}))
+                    due = ask(metadata["continue"])
                     await asyncio.sleep(0)
                 yield items, str(metadata.get("resourceVersion", ""))
                 if not metadata.get("continue"):
@@ -323,7 +350,9 @@ class Cluster:
             due.cancel()
             await asyncio.gather(due, return_exceptions=True)
 
-    async def _changes(self, resource: Resource, namespace: str, labels: str, fields: str, version: str) -> AsyncIterator[Event]:
+    async def _changes(
+        self, resource: Resource, namespace: str, labels: str, fields: str, version: str
+    ) -> AsyncGenerator[Event, None]:
         """Changes after `version`; ends when a new list is due."""
         while True:
             query = _selectors(labels, fields) | {

@@ -12,14 +12,17 @@ UNREACHABLE: Final = "check the kubeconfig, --context and the network"
 _HINTS: Final = {
     401: "the kubeconfig's credentials are wrong or have expired",
     403: "ask for the right with `kubectl auth can-i`",
+    410: "the list changed while it was read: repeat the command",
 }
 
 
 def error_from_status(status: int, body: bytes) -> ChrekError:
     """The error for a failed HTTP answer; `body` is a Status object, or anything."""
+    resume = ""
     try:
         answer = json.loads(body)
         reason, message = str(answer.get("reason") or status), str(answer.get("message") or "")
+        resume = str((answer.get("metadata") or {}).get("continue") or "")
     except (ValueError, AttributeError):
         reason, message = str(status), body[:200].decode(errors="replace").strip()
     line = f"Error from server ({reason}): {message}"
@@ -35,7 +38,7 @@ def error_from_status(status: int, body: bytes) -> ChrekError:
         case 400 | 422:
             return UsageError(line)
         case _:
-            return ClusterError(line, status=status, hint=_HINTS.get(status, ""))
+            return ClusterError(line, status=status, hint=_HINTS.get(status, ""), resume=resume)
 
 
 def unreachable(server: str, error: BaseException) -> ClusterError:

@@ -49,7 +49,7 @@ async def find_agent(cluster: Cluster, *, node: str = "", prefer: str = "", loca
     Raises:
         NotReadyError: There is none.
     """
-    agents = [agent for pod in await _agent_pods(cluster) if (agent := read_agent(pod))]
+    agents = [agent for pod in await agent_pods(cluster) if (agent := read_agent(pod))]
     fitting = [agent for agent in agents if (not node or agent.node == node) and (not location or agent.holds(location))]
     if not fitting:
         where = f" on node {node}" if node else ""
@@ -58,7 +58,7 @@ async def find_agent(cluster: Cluster, *, node: str = "", prefer: str = "", loca
     return min(fitting, key=lambda agent: (agent.node != prefer, agent.node))
 
 
-async def _agent_pods(cluster: Cluster) -> list[dict[str, Any]]:
+async def agent_pods(cluster: Cluster) -> list[dict[str, Any]]:
     """Of all namespaces or, for one who may not look there, of his own."""
     try:
         return await cluster.list(PODS, "", labels=AGENT_LABEL)

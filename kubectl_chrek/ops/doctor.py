@@ -41,6 +41,7 @@ async def examine(cluster: Cluster, options: ConnectionOptions, now: datetime, *
     steps: Sequence[tuple[str, Step]] = (
         ("crds", lambda: doctor_cluster.check_definitions(cluster)),
         ("access", lambda: doctor_cluster.check_access(cluster, scope)),
+        ("access/pods/exec", lambda: doctor_cluster.check_exporting(cluster)),
         ("operator", lambda: doctor_cluster.check_operator(cluster, version)),
         ("nodes", lambda: _about_nodes(cluster, agents, now, version=version)),
         ("storage", lambda: doctor_cluster.check_claims(cluster, scope)),

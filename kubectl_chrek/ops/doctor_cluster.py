@@ -1,6 +1,7 @@
 """`doctor` about the cluster: definitions, our rights, the operator, claims and the webhook."""
 
 import asyncio
+import itertools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from kubectl_chrek.api.crds import load_crds
 from kubectl_chrek.api.errors import NotFoundError
 from kubectl_chrek.cluster import Cluster, Resource
 from kubectl_chrek.cluster.resources import CRDS, DEPLOYMENTS
+from kubectl_chrek.ops.agents import agent_pods
 from kubectl_chrek.ops.findings import Finding, fail, ok, warn
 
 ACCESS_REVIEWS: Final = Resource("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False)
@@ -17,6 +19,7 @@ WEBHOOKS: Final = Resource(
     "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", namespaced=False
 )
 _INSTALL: Final = "helm upgrade --install chrek charts/chrek"
+_SUBJECTS: Final = 'exporter.subjects=[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"NAME"}]'
 _RIGHTS: Final = (
     (names.GROUP, names.CHECKPOINT_PLURAL, ("get", "list", "watch", "create", "patch", "delete")),
     (names.GROUP, names.GRAPH_PLURAL, ("get", "list")),
@@ -73,6 +76,23 @@ async def check_access(cluster: Cluster, scope: str) -> list[Finding]:
         elif missing:
             findings.append(warn(name, f"you may not {', '.join(missing)}", fix))
     return findings or [ok("access", f"you may do all that the commands need in {scope or 'all namespaces'}")]
+
+
+async def check_exporting(cluster: Cluster) -> list[Finding]:
+    """Whether the user may run commands in agents, as `export`, `import` and `copy` do; most need not."""
+    spaces = sorted({pod["metadata"]["namespace"] for pod in await agent_pods(cluster)})
+    verbs = ("get", "create")
+    answers = await asyncio.gather(*(allowed(cluster, space, "", "pods/exec", verb) for space in spaces for verb in verbs))
+    granted = dict(zip(itertools.product(spaces, verbs), answers, strict=True))
+    return [
+        warn(
+            "access/pods/exec",
+            f"you may not run commands in the agents of namespace {space}: export, import and copy do not work",
+            f"{_INSTALL} -n {space} --reuse-values --set exporter.enabled=true --set-json '{_SUBJECTS}' with your name",
+        )
+        for space in spaces
+        if not all(granted[space, verb] for verb in verbs)
+    ]
 
 
 async def allowed(cluster: Cluster, scope: str, group: str, resource: str, verb: str) -> bool:

@@ -31,7 +31,12 @@ async def fetch(cluster: Cluster, options: ConnectionOptions, checkpoint: str = 
         lists = await asyncio.gather(*(cluster.list(EVENTS, fields=f"involvedObject.name={name}") for name in sorted(about)))
         found = {event["metadata"]["uid"]: event for events in lists for event in events}
         return sorted(found.values(), key=last_seen)
-    return sorted(filter(is_ours, await cluster.list(EVENTS, options.scope(cluster))), key=last_seen)
+    ours: list[Body] = []
+    # A cluster has many events, and few are ours.
+    async with aclosing(cluster.pages(EVENTS, options.scope(cluster))) as pages:
+        async for events in pages:
+            ours += filter(is_ours, events)
+    return sorted(ours, key=last_seen)
 
 
 async def follow(cluster: Cluster, options: ConnectionOptions, checkpoint: str = "") -> AsyncGenerator[Body, None]:

@@ -18,6 +18,7 @@ from kubectl_chrek.cluster import Cluster, Resource
 from kubectl_chrek.cluster.resources import CHECKPOINTS, CHREK_NODES, GRAPHS, LEASES, PODS
 from kubectl_chrek.ops.connection import ConnectionOptions
 from kubectl_chrek.ops.formatting import human_seconds
+from kubectl_chrek.ops.marking import Marked, mark
 from kubectl_chrek.ops.references import gather
 from kubectl_chrek.ops.retention import Candidate, Plan, Policy, delete_after, plan
 
@@ -71,21 +72,20 @@ async def mark_candidate(cluster: Cluster, candidate: Candidate, due: datetime, 
         raise ConflictError(f"{metadata.name} is kept: another object has its name by now") from error
 
 
-async def undelete(cluster: Cluster, name: str, namespace: str | None = None, *, dry_run: bool = False) -> bool:
-    """Takes the mark off; returns whether there was one.
+async def undelete(cluster: Cluster, name: str, namespace: str | None = None, *, dry_run: str = "none") -> Marked:
+    """Takes the mark off again, if there is one; `dry_run` as mark.
 
     Raises:
-        NotFoundError: There is no such checkpoint, or no longer.
+        NotFoundError: There is no such checkpoint.
         ConflictError: It is being deleted already.
     """
-    checkpoint = read_checkpoint(await cluster.get(CHECKPOINTS, name, namespace))
+    body = await cluster.get(CHECKPOINTS, name, namespace)
+    checkpoint = read_checkpoint(body)
     if checkpoint.metadata.deletion_timestamp:
         raise ConflictError(f"{name} is being deleted: it is too late", hint="`kubectl chrek prewarm` makes it again")
     if delete_after(checkpoint) is None:
-        return False
-    patch = {"metadata": {"uid": checkpoint.metadata.uid, "annotations": {names.ANNOTATION_DELETE_AFTER: None}}}
-    await cluster.patch(CHECKPOINTS, name, patch, namespace, dry_run=dry_run)
-    return True
+        return Marked(body, changed=False)
+    return await mark(cluster, body, names.ANNOTATION_DELETE_AFTER, None, dry_run=dry_run)
 
 
 async def delete_candidate(cluster: Cluster, candidate: Candidate, *, dry_run: bool = False) -> None:

@@ -62,6 +62,10 @@ def read_file(file: BinaryIO) -> ArtifactFile:
         OSError: It cannot be read.
     """
     found = measure(file)
+    file.seek(0)
+    if not MAGIC.startswith(file.read(len(MAGIC))):
+        # What is so short that it has no head, but is no beginning of one either.
+        raise ArtifactFileError("this is no artifact that `export` wrote, or one of another version")
     if found is None or not found.complete:
         raise CutError("the file ends before its end", hint="export it again: what is there is continued; or copy it again")
     file.seek(0)

@@ -8,7 +8,7 @@ from kubectl_chrek.api.graph import read_checkpoints
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS, GRAPHS
 from kubectl_chrek.ops.hashing import Hashed
-from kubectl_chrek.ops.prewarm import same_identity
+from kubectl_chrek.ops.prewarm import find_same
 
 _GRAPH: Final = ("dgd", "dynamographdeployment")
 
@@ -28,7 +28,7 @@ async def find_identity(cluster: Cluster, word: str) -> Hashed:
     try:
         body = await cluster.get(CHECKPOINTS, name)
     except NotFoundError:
-        found = same_identity(name, await cluster.list(CHECKPOINTS))
+        found = await find_same(cluster, name)
         if found is None:
             raise NotFoundError(
                 f"{word}: no file, and no checkpoint of that name or hash", hint="a graph is dgd/NAME/SERVICE"

@@ -3,12 +3,12 @@
 import getpass
 import json
 from datetime import datetime
-from typing import Any
 
 from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.cluster.resources import CHECKPOINTS
+from kubectl_chrek.ops.marking import Marked, mark
 from kubectl_chrek.ops.marks import Pin, parse_pin
 
 
@@ -18,33 +18,31 @@ def read_pin(checkpoint: Checkpoint) -> Pin | None:
 
 
 async def pin(
-    cluster: Cluster, name: str, namespace: str | None = None, *, by: str, note: str, now: datetime, dry_run: bool = False
-) -> bool:
-    """Pins a checkpoint; returns False if the very same pin was there already.
+    cluster: Cluster, name: str, namespace: str | None = None, *, by: str, note: str, now: datetime, dry_run: str = "none"
+) -> Marked:
+    """Pins a checkpoint, unless the very same pin is there already; `dry_run` as mark.
 
     Raises:
         NotFoundError: There is no such checkpoint.
     """
-    checkpoint = read_checkpoint(await cluster.get(CHECKPOINTS, name, namespace))
-    before = read_pin(checkpoint)
+    body = await cluster.get(CHECKPOINTS, name, namespace)
+    before = read_pin(read_checkpoint(body))
     if before is not None and (before.by, before.note) == (by, note):
-        return False
+        return Marked(body, changed=False)
     value = json.dumps({"by": by, "note": note, "at": f"{now:%Y-%m-%dT%H:%M:%SZ}"}, ensure_ascii=False)
-    await _annotate(cluster, checkpoint, value, dry_run=dry_run)
-    return True
+    return await mark(cluster, body, names.ANNOTATION_PIN, value, dry_run=dry_run)
 
 
-async def unpin(cluster: Cluster, name: str, namespace: str | None = None, *, dry_run: bool = False) -> bool:
-    """Takes the pin off; returns whether there was one.
+async def unpin(cluster: Cluster, name: str, namespace: str | None = None, *, dry_run: str = "none") -> Marked:
+    """Takes the pin off, if there is one; `dry_run` as mark.
 
     Raises:
         NotFoundError: There is no such checkpoint.
     """
-    checkpoint = read_checkpoint(await cluster.get(CHECKPOINTS, name, namespace))
-    if names.ANNOTATION_PIN not in checkpoint.metadata.annotations:
-        return False
-    await _annotate(cluster, checkpoint, None, dry_run=dry_run)
-    return True
+    body = await cluster.get(CHECKPOINTS, name, namespace)
+    if names.ANNOTATION_PIN not in read_checkpoint(body).metadata.annotations:
+        return Marked(body, changed=False)
+    return await mark(cluster, body, names.ANNOTATION_PIN, None, dry_run=dry_run)
 
 
 def whoami() -> str:
@@ -53,9 +51,3 @@ def whoami() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return ""
-
-
-async def _annotate(cluster: Cluster, checkpoint: Checkpoint, value: str | None, *, dry_run: bool) -> None:
-    metadata = checkpoint.metadata
-    patch: dict[str, Any] = {"metadata": {"uid": metadata.uid, "annotations": {names.ANNOTATION_PIN: value}}}
-    await cluster.patch(CHECKPOINTS, metadata.name, patch, metadata.namespace, dry_run=dry_run)

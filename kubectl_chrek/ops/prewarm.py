@@ -1,6 +1,7 @@
 """`prewarm`: the checkpoint of an identity is created, or found if it is there."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -150,7 +151,7 @@ async def prewarm(cluster: Cluster, wanted: Wanted, namespace: str, *, dry_run: 
     """
     if wanted.body is None and not wanted.hash:
         return Prewarmed(wanted.name, "unchanged", await cluster.get(CHECKPOINTS, wanted.name, namespace))
-    found = same_identity(wanted.hash, await cluster.list(CHECKPOINTS, namespace))
+    found = await find_same(cluster, wanted.hash, namespace)
     if found:
         return Prewarmed(found["metadata"]["name"], "unchanged", found)
     if wanted.body is None:
@@ -170,6 +171,15 @@ def no_worker(identity_hash: str) -> UsageError:
     """The error for an identity that has no checkpoint yet and no worker to make one."""
     hint = "give --image IMAGE -- COMMAND [ARG]..., or --pod-template FILE"
     return UsageError(f"say how the worker starts: there is no checkpoint of this identity ({identity_hash}) yet", hint=hint)
+
+
+async def find_same(cluster: Cluster, identity_hash: str, namespace: str | None = None) -> Body | None:
+    """The checkpoint of this identity, whatever its name, if there is one."""
+    found: Body | None = None
+    async with aclosing(cluster.pages(CHECKPOINTS, namespace)) as pages:
+        async for bodies in pages:
+            found = same_identity(identity_hash, [found, *bodies] if found else bodies)
+    return found
 
 
 def same_identity(identity_hash: str, bodies: Iterable[Body]) -> Body | None:

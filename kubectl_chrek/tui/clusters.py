@@ -139,7 +139,7 @@ class ClusterSource:
         """As `undelete`."""
         from kubectl_chrek.ops import gc
 
-        return await gc.undelete(self._cluster, checkpoint.metadata.name, checkpoint.metadata.namespace)
+        return (await gc.undelete(self._cluster, checkpoint.metadata.name, checkpoint.metadata.namespace)).changed
 
     async def delete(self, namespace: str, name: str, uid: str) -> None:
         """As `gc NAME --now`."""

@@ -55,6 +55,16 @@ def test_undelete(chrek, fleet):
     assert annotations(fleet, "doomed") == {"a": "b"}
 
 
+def test_what_is_there_already_is_told_by_a_dry_run_too(chrek, fleet):
+    chrek("pin", "used", "--by", "alice")
+    assert chrek("pin", "used", "--by", "alice", "--dry-run=client").out == f"{NAME}used unchanged (dry run)\n"
+    assert chrek("unpin", "idle", "--dry-run=client").out == f"{NAME}idle unchanged (dry run)\n"
+    shown = json.loads(chrek("unpin", "used", "--dry-run=client", "-o", "json").out)
+    assert (shown["metadata"]["annotations"], PIN in annotations(fleet, "used")) == ({}, True)
+    result = chrek("pin", "nope", "used", "--by", "bob", "-o", "json")
+    assert (result.code, [each["metadata"]["name"] for each in json.loads(result.out)["items"]]) == (4, ["used"])
+
+
 @pytest.fixture
 def answered(fleet, monkeypatch):
     """Agents answer what was asked: `answered(used="ok", ...)`."""

@@ -48,6 +48,8 @@ def ask(fleet, monkeypatch, capsys):
         (["ls", "--dry"], []),
         (["gc", "--dry-run="], ["--dry-run=none", "--dry-run=client", "--dry-run=server"]),
         (["gc", "--dry-run", "s"], ["server"]),
+        (["df", "-o", ""], ["json", "yaml"]),
+        (["ls", "--output=c"], ["--output=custom-columns="]),
         (["doctor", "--node", "n"], ["new"]),
         (["prewarm", "--graph", ""], ["llm"]),
         (["completion", ""], ["bash", "zsh", "fish", "install"]),

@@ -162,3 +162,13 @@ def test_several_and_a_missing_one(chrek, fake):
     assert result.err == 'Error from server (NotFound): dynamocheckpoints.nvidia.com "nope" not found\n'
     assert "\n\nName:         b\n" in result.out
     assert chrek("describe", "a", "-A").code == 2
+
+
+def test_doctor_tells_who_may_not_export_and_what_mends_it(chrek, fleet):
+    assert "pods/exec" not in chrek("doctor").out
+    fleet.denied.add(("pods", "create"))
+    lines = chrek("doctor").out.splitlines()
+    found = next(number for number, line in enumerate(lines) if "access/pods/exec" in line)
+    assert lines[found].startswith("warn ")
+    assert "you may not run commands in the agents of namespace chrek: export, import and copy do not work" in lines[found]
+    assert "helm upgrade --install chrek charts/chrek -n chrek --reuse-values --set exporter.enabled=true" in lines[found + 1]

@@ -1,6 +1,7 @@
 """Flags as kubectl's users write them, and failures as they read them."""
 
 import json
+from importlib import import_module
 
 import pytest
 
@@ -146,3 +147,8 @@ def test_every_command_has_help_with_examples(chrek):
         assert f"Usage: kubectl chrek {name}" in result.out
         assert not set("{}") & set(result.out.splitlines()[0])
         assert "Examples:\n  # " in result.out
+
+
+def test_help_of_everything_says_what_each_command_says_of_itself():
+    own = {name: import_module(module).command.help.splitlines()[0].rstrip(".") for name, module in Chrek.modules.items()}
+    assert own == Chrek.summaries

@@ -107,8 +107,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, b"<html>a proxy</html>")
 
     def vanishing(self):
-        """An object that is listed, but gone when one looks closer."""
-        if self.command == "GET" and self.path.partition("?")[0].rpartition("/")[2] not in ("x", "y", "log", "version"):
+        """An object that is listed, but gone when one looks closer; whoever watches is told so, and then interrupted."""
+        watched = [path for method, path in self.server.asked if "watch=true" in path]
+        if self.path in watched[1:]:
+            self.interrupting()
+        elif self.path in watched:
+            gone = {"type": "DELETED", "object": CHECKPOINT | {"metadata": CHECKPOINT["metadata"] | {"resourceVersion": "2"}}}
+            self.send(200, json.dumps(gone).encode() + b"\n")
+        elif self.command == "GET" and self.path.partition("?")[0].rpartition("/")[2] not in ("x", "y", "log", "version"):
             items = [CHECKPOINT] if "dynamocheckpoints" in self.path else []
             self.send(200, {"items": items, "metadata": {"resourceVersion": "1"}})
         elif self.command == "POST" or self.path == "/version":
@@ -117,20 +123,22 @@ class Handler(BaseHTTPRequestHandler):
             self.send(*status(404, "NotFound", 'dynamocheckpoints.nvidia.com "x" not found'))
 
     def many(self):
-        """Ten thousand checkpoints, 500 at a time; `broken` is the piece at which the connection is lost."""
+        """Ten thousand checkpoints and events, 500 at a time; `broken` is the piece at which the connection is lost.
+
+        None of them changes: whoever watches is interrupted. Nothing else is there, but for all rights.
+        """
         path, _, query = self.path.partition("?")
-        if not path.endswith("/dynamocheckpoints"):
-            return self.send(
-                200, {"items": [], "gitVersion": "v1.33.0", "status": {"allowed": True}, "metadata": {"resourceVersion": "1"}}
-            )
+        plural = path.rpartition("/")[2]
+        if "watch=true" in query:
+            return self.interrupting()
+        if plural not in ("dynamocheckpoints", "events"):
+            empty = {"items": [], "gitVersion": "v1.33.0", "status": {"allowed": True}, "metadata": {"resourceVersion": "1"}}
+            named = "/dynamocheckpoints/" in path or "apiextensions" in path
+            return self.send(*status(404, "NotFound", "not found")) if named else self.send(200, empty)
         first = int(parse_qs(query).get("continue", ["0"])[0])
         if self.server.broken is not None and first >= self.server.broken:
             return self.dropping()
-        spec = {"spec": CHECKPOINT["spec"], "status": CHECKPOINT["status"]}
-        metadata = CHECKPOINT["metadata"]
-        items = [
-            spec | {"metadata": metadata | {"name": f"c-{number:05}", "uid": f"u-{number}"}} for number in range(first, first + 500)
-        ]
+        items = [self.server.item(plural, number) for number in range(first, first + 500)]
         following = {"continue": str(first + 500)} if first + 500 < MANY else {}
         return self.send(200, {"items": items, "metadata": {"resourceVersion": "1"} | following})
 
@@ -157,6 +165,15 @@ class Server(ThreadingHTTPServer):
     """Says nothing about clients that leave."""
 
     daemon_threads = True
+    captured = True
+    """Whether the many checkpoints have an artifact."""
+
+    def item(self, plural, number):
+        """One of the many."""
+        metadata = CHECKPOINT["metadata"] | {"name": f"c-{number:05}", "uid": f"u-{number}"}
+        if plural == "events":
+            return {"metadata": metadata, "involvedObject": {"kind": "DynamoCheckpoint", "name": f"c-{number:05}"}, "reason": "R"}
+        return {"metadata": metadata, "spec": CHECKPOINT["spec"]} | ({"status": CHECKPOINT["status"]} if self.captured else {})
 
     def handle_error(self, request, client_address):
         pass
@@ -273,16 +290,28 @@ def test_half_an_answer(at, server, words, mode):
     assert (result.code, result.out) == (1, "")
 
 
-GONE = {"ls": 0, "ls yaml": 0, "events": 0, "df": 0, "gc": 0, "gc now": 0, "version": 0, "compat": 5, "import": 5}
+GONE = {"ls": 0, "ls yaml": 0, "events": 0, "df": 0, "gc": 0, "gc now": 0, "version": 0, "compat": 5, "import": 5} | {
+    "doctor": 1,
+    "prewarm": 5,
+    "ls watch": 130,
+    "events watch": 130,
+}
+"""What it comes to where that is no `not found`: whoever only lists sees what there was, a collection wants it gone anyway,
+`import` and `compat` miss an agent first. To `doctor` nothing can happen meanwhile, because it looks at no object twice: it finds
+what else that server lacks. `prewarm` waits for what it made, in vain."""
 
 
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if "watch" not in verb and verb not in ("doctor", "prewarm", "hash")])
+@pytest.mark.parametrize("verb", VERBS)
 def test_an_object_that_is_deleted_meanwhile(at, server, verb):
     server.mode = "vanishing"
     words = VERBS[verb] + (["--wait=false"] if verb == "gc now" else [])
     result = at(server.server_port, words)
     honest(result)
     assert result.code == GONE.get(verb, 4)
+    if verb == "prewarm":
+        assert result.err == "error: checkpoint cfb060f4d0539cab was deleted while we waited for it\n"
+    if verb == "ls watch":
+        assert [line.split()[0] for line in result.out.splitlines()] == ["NAME", "x", "x"]
 
 
 @ALL
@@ -317,13 +346,24 @@ def test_who_asks_and_whom(at, server):
 
 LISTING = {
     "ls": (0, MANY + 1),
+    "ls --sort-by=.metadata.name --no-headers": (0, MANY),
     "ls -o name": (0, MANY),
+    "ls -o custom-columns=NAME:.metadata.name": (0, MANY + 1),
+    "ls -w": (130, MANY + 1),
+    "events": (0, MANY + 1),
+    "events -w -o name": (130, MANY),
     "df": (0, 2),
+    "df -v": (0, MANY + 1),
     "gc --all --dry-run=client": (0, 2 * MANY + 1),
     "gc --failed": (0, 0),
     "prewarm --model=other --framework=vllm": (0, 1),
     "compat": (5, 0),
+    "doctor": (1, 19),
+    "hash 0123456789abcdef": (4, 0),
+    "version --server": (0, 2),
 }
+ONE_BY_ONE = {"describe", "inspect", "diff", "logs", "pin", "unpin", "undelete", "export", "import", "copy"}
+"""They ask for what they are told by name, and list at most its pods or the agents."""
 
 
 @pytest.mark.parametrize("words", LISTING)
@@ -332,8 +372,26 @@ def test_ten_thousand_objects(at, server, words):
     result = at(server.server_port, words.split())
     code, lines = LISTING[words]
     assert (result.code, len(result.out.splitlines())) == (code, lines), result.err
-    if code == 0:
+    if words != "doctor":
         honest(result)
+
+
+def test_ten_thousand_objects_as_a_document(at, server):
+    server.mode = "many"
+    found = json.loads(at(server.server_port, ["ls", "-o", "json"]).out)
+    assert [item["metadata"]["name"] for item in found.pop("items")] == [f"c-{number:05}" for number in range(MANY)]
+    assert found == {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}}
+
+
+def test_ten_thousand_objects_of_which_none_is_captured(at, server):
+    server.mode, server.captured = "many", False
+    for words in (["verify", "--all"], ["df"]):
+        result = at(server.server_port, words)
+        assert (result.code, result.out, result.err) == (0, "", "No artifacts found in default namespace.\n")
+
+
+def test_no_verb_that_lists_is_forgotten():
+    assert {words.split()[0] for words in LISTING} | {"verify"} | ONE_BY_ONE | WITHOUT_CLUSTER == set(Chrek.modules)
 
 
 @pytest.mark.parametrize(

@@ -292,3 +292,15 @@ def test_nothing_to_do(chrek, fake):
 def test_structured_output_says_what_was_deleted(chrek, store):
     found = json.loads(chrek("gc", "old", "--yes", "-o", "json").out)
     assert [(each["name"], each["evicted"]) for each in found["evict"]] == [("old", True)]
+
+
+def test_who_finds_nothing_to_delete_learns_that_something_must_stay(chrek, fake):
+    for name in ("a", "b"):
+        fake.checkpoint(name, phase="Ready", metadata={"annotations": {"nvidia.com/chrek-pin": "true"}})
+    found = chrek("gc", "--all").err
+    assert found == "Nothing to delete in default namespace; 2 checkpoints must stay, -v says why.\n"
+    assert chrek("gc", "--all", "-v").err.splitlines() == [
+        f"{NAME}a is kept: pinned",
+        f"{NAME}b is kept: pinned",
+        "Nothing to delete in default namespace.",
+    ]

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from kubectl_chrek.api.errors import ClusterError
+from kubectl_chrek.cli import output
 from kubectl_chrek.cluster.resources import CHECKPOINTS
 
 
@@ -186,3 +187,30 @@ def test_rows_survive_what_others_have_written(chrek, fake):
     assert (result.code, len(result.out.splitlines())) == (0, 3)
     cells = result.out.splitlines()[2].split()[5:]
     assert cells == ["<unknown>"] * 3 + ["<none>"] * 2 + ["<unknown>"] * 2 + ["0", "0", "yes", "<none>"]
+
+
+@pytest.mark.parametrize("kind", ["json", "yaml"])
+@pytest.mark.parametrize("pages", [[], [[]], [["a"]], [["a", "b"], [], ["c\n\u2028é"]]])
+def test_a_document_is_the_same_however_it_comes(capsys, kind, pages):
+    bodies = [
+        [{"metadata": {"name": name, "none": None}, "list": [], "nested": [{"a": [1, "[]"]}]} for name in page] for page in pages
+    ]
+    output.write_structured(kind, output.as_list([body for page in bodies for body in page]))
+    whole = capsys.readouterr().out
+    writer = output.ListWriter(kind)
+    for page in bodies:
+        writer.write(page)
+    writer.end()
+    assert capsys.readouterr().out == whole
+
+
+def test_names_and_columns_are_printed_whole_or_not_at_all(chrek, three, monkeypatch):
+    written = []
+    monkeypatch.setattr("kubectl_chrek.cli.output.write", written.append)
+    for form in ("name", "custom-columns=NAME:.metadata.name"):
+        chrek("ls", "-A", "-o", form, "--chunk-size=1")
+    assert [len(text.splitlines()) for text in written] == [3, 4]
+    written.clear()
+    chrek("ls", "-A", "-o", "json", "--chunk-size=1")
+    assert len(written) == 4
+    assert len(json.loads("".join(written))["items"]) == 3

@@ -41,8 +41,11 @@ def test_explaining_a_hash_needs_no_cluster_either(tmp_path):
     assert start("hash", "-f", files[0], "--explain", module=False).stderr == "imported: "
 
 
-def test_help_of_everything_imports_no_client():
+def test_help_of_everything_imports_no_client_and_no_command():
     assert start("--help", module=False).stderr == "imported: "
+    code = 'import sys; from kubectl_chrek.cli.main import app\ntry: app(["--help"])\nfinally: print(*sys.modules, file=sys.stderr)'
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert [name for name in done.stderr.split() if name.startswith("kubectl_chrek.cli.commands")] == []
 
 
 def test_ls_imports_no_textual():

@@ -5,6 +5,7 @@ A reconcile awaits requests, and nothing else. So it dies after each of its requ
 
 import asyncio
 import base64
+import os
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -39,6 +40,8 @@ class Killed(BaseException):
     """The operator is gone, just when the answer to its request would have come."""
 
 
+SOON = 2.0
+"""Seconds."""
 WRITES = ("create", "replace", "patch", "delete")
 
 
@@ -104,9 +107,13 @@ class Story:
         pod = {"mainContainer": main, "schedulerName": "nobody"}
         service = {"replicas": 0, "extraPodSpec": pod, "checkpoint": block}
         await self._create(GRAPHS, "g", {"services": {"W": service}})
+        await self._settle("graph", "checkpoint")
+        await self._observed()
         chapters = [await self._settle("graph", "checkpoint")]
         status = {"artifact": {"generation": "g1", "bytes": 1, "files": 1}}
         await self.cluster.patch(CHECKPOINTS, HASH, {"status": status}, self.namespace, subresource="status")
+        await self._settle("checkpoint", "graph")
+        await self._observed()
         chapters.append(await self._settle("checkpoint", "graph"))
         await self.cluster.delete(GRAPHS, "g", self.namespace)
         # A source that is still there would keep its checkpoint.
@@ -122,6 +129,15 @@ class Story:
         await self.cluster.delete(NAMESPACES, self.namespace)
         return chapters
 
+    async def _observed(self):
+        """The cluster's own controller has looked at what the operator made of the graph, which is news for the operator."""
+        async with asyncio.timeout(60):
+            while "CHREK_TEST_KUBECONFIG" in os.environ:
+                found = await self.cluster.list(DEPLOYMENTS, self.namespace)
+                if all((body.get("status") or {}).get("observedGeneration") == body["metadata"]["generation"] for body in found):
+                    return
+                await asyncio.sleep(0.02)
+
     async def _create(self, resource, name, spec):
         body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": name}, "spec": spec}
         await self.cluster.create(resource, body, self.namespace)
@@ -135,8 +151,10 @@ class Story:
                 try:
                     before = self.mortal.writes
                     again = await reconciler.reconcile(Key(kind, self.namespace, name[kind]))
-                    # What was written is news, which an operator would be told of.
-                    moved |= again == 0 or self.mortal.writes > before
+                    # What was written is news, which an operator would be told of; what is due soon is waited for.
+                    soon = again is not None and again < SOON
+                    await asyncio.sleep(again if soon else 0)
+                    moved |= soon or self.mortal.writes > before
                 except ConflictError:
                     moved = True
                 except Killed:

@@ -216,7 +216,7 @@ def test_every_binding_of_ours_is_pressed_here():
     assert {(name, binding.key) for name, binding in made if not binding.id} == QUESTIONS.keys()
 
 
-@pytest.mark.parametrize(("name", "key"), QUESTIONS, ids="-".join)
+@pytest.mark.parametrize(("name", "key"), QUESTIONS, ids=["-".join(each) for each in QUESTIONS])
 async def test_key_of_a_question(start, source, name, key):
     keys, expected = QUESTIONS[name, key]
     async with start(source) as driver:

@@ -262,6 +262,7 @@ async def test_an_import_that_gets_nowhere_ends(receive):
         (FILE[:-1], "ends before its end"),
         (FILE[:60], "ends before its end"),
         (b"", "ends before its end"),
+        (b"hello", "this is no artifact"),
         (b"x" * 100, "this is no artifact"),
         (SENT, "does not tell of a checkpoint"),
         (MAGIC + written(Head("0" * 16, "g", "d", 0, 0).part(), SAVED, OPENING[1], ENDING), "checkpoint is not its artifact's"),

@@ -1,13 +1,13 @@
 """`kubectl chrek compat`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.cli import options
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.options import NoHeaders, Output, Selector, choice
+from kubectl_chrek.cli.options import NoHeaders, Selector, choice, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 
 EXAMPLES = """
@@ -17,6 +17,8 @@ kubectl chrek compat
 # What an upgrade will invalidate, before it happens
 kubectl chrek compat -A --what-if driver=595.58.03,kernel=6.12
 """
+
+FORMATS: Final = ("wide", "json", "yaml")
 
 
 @options.command("compat", examples=EXAMPLES)
@@ -28,7 +30,7 @@ def command(
     ] = [],  # noqa: B006 - never mutated
     selector: Selector = "",
     no_headers: NoHeaders = False,
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
     connection: ConnectionOptions,
 ) -> ExitCode:
     """Show which nodes can restore which checkpoints, and why not.
@@ -47,6 +49,6 @@ def command(
         selection=Selection(tuple(names), selector),
         changes=parse_changes(what_if) if what_if else {},
         show_headers=not no_headers,
-        output_format=choice("--output", output_format, ("", "wide", "json", "yaml")),
+        output_format=choice("--output", output_format, ("", *FORMATS)),
     )
     return run(connection, matching.run)

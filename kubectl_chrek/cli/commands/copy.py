@@ -1,12 +1,12 @@
 """`kubectl chrek copy`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from kubectl_chrek.cli import diagnostics, options
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.options import Output
+from kubectl_chrek.cli.options import formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 
 EXAMPLES = """
@@ -16,6 +16,8 @@ kubectl chrek copy 5941a4cb3c363457 s3://my-bucket/checkpoints
 # And a checkpoint of it in a cluster whose agents have that store
 kubectl chrek copy llama oci://registry.example.com/checkpoints -o yaml | kubectl --context other apply -f -
 """
+
+FORMATS: Final = ("json", "yaml")
 
 
 @options.command("copy", examples=EXAMPLES)
@@ -27,7 +29,7 @@ def command(
         str, typer.Option("--to-namespace", help="Whose checkpoints may adopt it; default this one's", show_default=False)
     ] = "",
     node: Annotated[str, typer.Option("--node", help="By the agent of this node", show_default=False)] = "",
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
     connection: ConnectionOptions,
 ) -> ExitCode:
     """Copy a checkpoint's artifact to another store."""
@@ -41,7 +43,7 @@ def command(
     from kubectl_chrek.ops.formatting import human_bytes
 
     options.one_namespace(connection)
-    form = parse_format(output_format, ("json", "yaml"))
+    form = parse_format(output_format, FORMATS)
 
     async def copy(cluster: Cluster) -> ExitCode:
         checkpoint, line = read_checkpoint(await cluster.get(CHECKPOINTS, name)), ProgressLine()

@@ -1,8 +1,10 @@
 """`kubectl chrek df`."""
 
+from typing import Annotated, Final
+
 from kubectl_chrek.cli import diagnostics, options, output
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.options import NoHeaders, Output, choice
+from kubectl_chrek.cli.options import NoHeaders, choice, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 
 EXAMPLES = """
@@ -13,9 +15,16 @@ kubectl chrek df -A
 kubectl chrek df -v
 """
 
+FORMATS: Final = ("json", "yaml")
+
 
 @options.command("df", examples=EXAMPLES)
-def command(*, no_headers: NoHeaders = False, output_format: Output = "", connection: ConnectionOptions) -> ExitCode:
+def command(
+    *,
+    no_headers: NoHeaders = False,
+    output_format: Annotated[str, formats(FORMATS)] = "",
+    connection: ConnectionOptions,
+) -> ExitCode:
     """Show what checkpoints take in the store.
 
     LOGICAL is what they hold, STORED what they take once equal chunks and zero pages are left out, RECLAIMABLE what gc could free.
@@ -25,7 +34,7 @@ def command(*, no_headers: NoHeaders = False, output_format: Output = "", connec
     from kubectl_chrek.cluster import Cluster
     from kubectl_chrek.ops.usage import fetch
 
-    choice("--output", output_format, ("", "json", "yaml"))
+    choice("--output", output_format, ("", *FORMATS))
 
     async def show(cluster: Cluster) -> ExitCode:
         report = await fetch(cluster, connection)

@@ -1,12 +1,12 @@
 """`kubectl chrek diff`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from kubectl_chrek.cli import diagnostics, options, output
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.options import Output, choice
+from kubectl_chrek.cli.options import choice, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 
 EXAMPLES = """
@@ -14,13 +14,15 @@ EXAMPLES = """
 kubectl chrek diff 5941a4cb3c363457 4a5f6cbea582b088
 """
 
+FORMATS: Final = ("json", "yaml")
+
 
 @options.command("diff", examples=EXAMPLES)
 def command(
     *,
     left: Annotated[str, typer.Argument(metavar="NAME", help="A checkpoint")],
     right: Annotated[str, typer.Argument(metavar="NAME", help="Another one")],
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
     connection: ConnectionOptions,
 ) -> ExitCode:
     """Show in what two checkpoints differ.
@@ -34,7 +36,7 @@ def command(
     from kubectl_chrek.cluster.resources import CHECKPOINTS
     from kubectl_chrek.ops.differing import compare
 
-    choice("--output", output_format, ("", "json", "yaml"))
+    choice("--output", output_format, ("", *FORMATS))
     options.one_namespace(connection)
 
     async def show(cluster: Cluster) -> ExitCode:

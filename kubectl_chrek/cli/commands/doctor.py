@@ -1,13 +1,13 @@
 """`kubectl chrek doctor`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from kubectl_chrek import __version__
 from kubectl_chrek.cli import diagnostics, options, output
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.options import NoHeaders, Output, choice
+from kubectl_chrek.cli.options import NoHeaders, choice, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 
 EXAMPLES = """
@@ -18,18 +18,20 @@ kubectl chrek doctor -A
 kubectl chrek doctor --node gpu-7
 """
 
+FORMATS: Final = ("json", "yaml")
+
 
 @options.command("doctor", examples=EXAMPLES)
 def command(
     *,
     node: Annotated[str, typer.Option("--node", metavar="NAME", help="Only this node", show_default=False)] = "",
     no_headers: NoHeaders = False,
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
     connection: ConnectionOptions,
 ) -> ExitCode:
-    """Look for what is wrong, from the API server to the last cold start.
+    """Look for what is wrong, and for what mends it.
 
-    Exits with 1 when something cannot work; a warning alone is no failure.
+    It walks from the API server to the last cold start. Exits with 1 when something cannot work; a warning alone is no failure.
     """
     from kubectl_chrek.cli.session import run
     from kubectl_chrek.cluster import Cluster
@@ -38,7 +40,7 @@ def command(
     from kubectl_chrek.ops.findings import counts, worst
     from kubectl_chrek.ops.formatting import plural
 
-    choice("--output", output_format, ("", "json", "yaml"))
+    choice("--output", output_format, ("", *FORMATS))
 
     async def show(cluster: Cluster) -> ExitCode:
         findings = await examine(cluster, connection, clock.now(), version=__version__, node=node)

@@ -1,12 +1,12 @@
 """`kubectl chrek events`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from kubectl_chrek.cli import diagnostics, options, output
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.options import NoHeaders, Output
+from kubectl_chrek.cli.options import NoHeaders, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 
 EXAMPLES = """
@@ -17,6 +17,8 @@ kubectl chrek events 5941a4cb3c363457
 kubectl chrek events -A -w
 """
 
+FORMATS: Final = ("json", "yaml", "name", "jsonpath", "custom-columns")
+
 
 @options.command("events", examples=EXAMPLES)
 def command(
@@ -24,7 +26,7 @@ def command(
     name: Annotated[str, typer.Argument(metavar="[NAME]", help="Only about this checkpoint", show_default=False)] = "",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Then print each new one")] = False,
     no_headers: NoHeaders = False,
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
     connection: ConnectionOptions,
 ) -> ExitCode:
     """Show events about checkpoints, with their Jobs and pods."""
@@ -37,7 +39,7 @@ def command(
 
     if name:
         options.one_namespace(connection)
-    form = parse_format(output_format, ("json", "yaml", "name", "jsonpath", "custom-columns"))
+    form = parse_format(output_format, FORMATS)
     titles = headers(namespaces=connection.all_namespaces)
 
     async def show(cluster: Cluster) -> ExitCode:

@@ -1,12 +1,12 @@
 """`kubectl chrek gc`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from kubectl_chrek.cli import options
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.options import DryRun, Output, Timeout, dry_run_strategy
+from kubectl_chrek.cli.options import DryRun, Timeout, dry_run_strategy, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 from kubectl_chrek.ops.durations import parse_duration
 
@@ -30,6 +30,8 @@ kubectl chrek gc 5941a4cb3c363457 4a5f6cbea582b088 --now
 kubectl chrek gc --all --dry-run=client -v=1
 kubectl chrek gc --all --plan 3f29c1d0a4
 """
+
+FORMATS: Final = ("name", "json", "yaml")
 
 
 @options.command("gc", examples=EXAMPLES)
@@ -62,7 +64,7 @@ def command(
     dry_run: DryRun = "none",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="With --now, wait until the artifacts are deleted")] = True,
     timeout: Timeout = "5m",
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
     connection: ConnectionOptions,
 ) -> ExitCode:
     """Delete checkpoints and their artifacts.
@@ -99,6 +101,6 @@ def command(
         dry_run=dry_run_strategy(dry_run),
         wait=wait,
         seconds=parse_duration(timeout),
-        form=parse_format(output_format, ("name", "json", "yaml")),
+        form=parse_format(output_format, FORMATS),
     )
     return run(connection, collecting.run)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -10,7 +10,7 @@ from kubectl_chrek.api.errors import ChrekError, UsageError
 from kubectl_chrek.cli import diagnostics, options, output
 from kubectl_chrek.cli.diagnostics import ExitCode
 from kubectl_chrek.cli.identity_flags import IDENTITY, IdentitySpec, parse_flags
-from kubectl_chrek.cli.options import Files, Output, choice
+from kubectl_chrek.cli.options import Files, choice, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 from kubectl_chrek.ops.documents import read_source, source_name
 from kubectl_chrek.ops.hashing import Hashed, Result, hash_text, of_service
@@ -37,6 +37,8 @@ kubectl chrek hash --diff dgd/my-llm/VllmWorker 5941a4cb3c363457
 kubectl chrek hash -f - -o name < identities.jsonl
 """
 
+FORMATS: Final = ("name", "json", "yaml")
+
 
 @options.command("hash", examples=EXAMPLES, groups={"identity": IDENTITY})
 def command(
@@ -49,11 +51,11 @@ def command(
     service: Annotated[str, typer.Option("--service", help="Only this service of a graph", show_default=False)] = "",
     explain: Annotated[bool, typer.Option("--explain", help="Show what is hashed, and what each field contributes")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Name the fields in which A and B differ; exits with 1 if any")] = False,
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
     connection: ConnectionOptions,
 ) -> ExitCode:
     """Print the hash of an identity, or of every identity in files."""
-    choice("--output", output_format, ("", "name", "json", "yaml"))
+    choice("--output", output_format, ("", *FORMATS))
     if diff:
         from kubectl_chrek.cli.hashing import write_difference
 

@@ -1,8 +1,10 @@
 """`kubectl chrek inspect`."""
 
+from typing import Annotated, Final
+
 from kubectl_chrek.cli import diagnostics, options, output
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.options import Names, Output, choice
+from kubectl_chrek.cli.options import Names, choice, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 
 EXAMPLES = """
@@ -13,9 +15,11 @@ kubectl chrek inspect 5941a4cb3c363457
 kubectl chrek inspect 5941a4cb3c363457 -o json
 """
 
+FORMATS: Final = ("json", "yaml")
+
 
 @options.command("inspect", examples=EXAMPLES)
-def command(*, names: Names, output_format: Output = "", connection: ConnectionOptions) -> ExitCode:
+def command(*, names: Names, output_format: Annotated[str, formats(FORMATS)] = "", connection: ConnectionOptions) -> ExitCode:
     """Show what lies in checkpoints."""
     from kubectl_chrek.api.checkpoint import read_checkpoint
     from kubectl_chrek.api.errors import ChrekError
@@ -24,7 +28,7 @@ def command(*, names: Names, output_format: Output = "", connection: ConnectionO
     from kubectl_chrek.cluster.resources import CHECKPOINTS
     from kubectl_chrek.ops.inspecting import record, tree
 
-    choice("--output", output_format, ("", "json", "yaml"))
+    choice("--output", output_format, ("", *FORMATS))
     options.one_namespace(connection)
 
     async def show(cluster: Cluster) -> ExitCode:

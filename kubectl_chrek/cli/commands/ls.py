@@ -1,13 +1,13 @@
 """`kubectl chrek ls`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.cli import options
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.options import Output
+from kubectl_chrek.cli.options import formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 
 EXAMPLES = """
@@ -24,13 +24,15 @@ kubectl chrek ls -w
 kubectl chrek ls 5941a4cb3c363457 -o jsonpath='{.status.phase}'
 """
 
+FORMATS: Final = ("json", "yaml", "name", "wide", "jsonpath", "custom-columns")
+
 
 @options.command("ls", examples=EXAMPLES)
 def command(
     *,
     connection: ConnectionOptions,
     names: Annotated[list[str], typer.Argument(metavar="[NAME]...", help="Only these")] = [],  # noqa: B006 - never mutated
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
     selector: Annotated[str, typer.Option("--selector", "-l", help="Label selector", show_default=False)] = "",
     field_selector: Annotated[str, typer.Option("--field-selector", help="Field selector", show_default=False)] = "",
     no_headers: Annotated[bool, typer.Option("--no-headers", help="Leave out the headers")] = False,
@@ -57,7 +59,7 @@ def command(
     listing = Listing(
         connection=connection,
         selection=Selection(tuple(names), selector, field_selector),
-        form=parse_format(output_format),
+        form=parse_format(output_format, FORMATS),
         columns=Columns(
             show_headers=not no_headers,
             label_columns=tuple(key for keys in label_columns for key in keys.split(",")),

@@ -1,12 +1,12 @@
 """`kubectl chrek pin`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from kubectl_chrek.cli import options
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.options import DryRun, Names, Output, dry_run_strategy
+from kubectl_chrek.cli.options import DryRun, Names, dry_run_strategy, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 
 EXAMPLES = """
@@ -17,6 +17,8 @@ kubectl chrek pin 5941a4cb3c363457 --note "demo on Friday"
 kubectl chrek pin 5941a4cb3c363457 --by inference-team
 """
 
+FORMATS: Final = ("name", "json", "yaml")
+
 
 @options.command("pin", examples=EXAMPLES)
 def command(
@@ -25,7 +27,7 @@ def command(
     by: Annotated[str, typer.Option("--by", metavar="OWNER", help="Who wants it; default you", show_default=False)] = "",
     note: Annotated[str, typer.Option("--note", help="Why", show_default=False)] = "",
     dry_run: DryRun = "none",
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
     connection: ConnectionOptions,
 ) -> ExitCode:
     """Keep checkpoints from being collected by gc or a policy."""
@@ -34,19 +36,20 @@ def command(
     from kubectl_chrek.cli.session import run
     from kubectl_chrek.cluster import Cluster
     from kubectl_chrek.ops import clock
+    from kubectl_chrek.ops.marking import Marked
     from kubectl_chrek.ops.pinning import pin, whoami
 
     options.one_namespace(connection)
     owner = by or whoami()
 
-    async def change(cluster: Cluster, name: str, check: bool) -> bool:
-        return await pin(cluster, name, by=owner, note=note, now=clock.now(), dry_run=check)
+    async def change(cluster: Cluster, name: str, dry_run: str) -> Marked:
+        return await pin(cluster, name, by=owner, note=note, now=clock.now(), dry_run=dry_run)
 
     changing = Changing(
         names=names,
         change=change,
         verbs=("pinned", "unchanged"),
         dry_run=dry_run_strategy(dry_run),
-        form=parse_format(output_format, ("name",)),
+        form=parse_format(output_format, FORMATS),
     )
     return run(connection, changing.run)

@@ -1,13 +1,13 @@
 """`kubectl chrek prewarm`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from kubectl_chrek.cli import options
 from kubectl_chrek.cli.diagnostics import ExitCode
 from kubectl_chrek.cli.identity_flags import IDENTITY, IdentitySpec
-from kubectl_chrek.cli.options import DryRun, Files, Output, Timeout, dry_run_strategy
+from kubectl_chrek.cli.options import DryRun, Files, Timeout, dry_run_strategy, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 from kubectl_chrek.ops.durations import parse_duration
 
@@ -29,6 +29,8 @@ kubectl chrek prewarm -f graph.yaml --node-selector pool=h200 --wait
 # Write the DynamoCheckpoint instead of creating it
 kubectl chrek prewarm -f graph.yaml --dry-run=client -o yaml
 """
+
+FORMATS: Final = ("name", "json", "yaml")
 
 
 @options.command("prewarm", examples=EXAMPLES, groups={"identity": IDENTITY})
@@ -60,7 +62,7 @@ def command(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is Ready, and staged, showing progress")] = False,
     timeout: Timeout = "30m",
     dry_run: DryRun = "none",
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
     connection: ConnectionOptions,
 ) -> ExitCode:
     """Create the checkpoint of an identity or graph.
@@ -72,7 +74,7 @@ def command(
     from kubectl_chrek.cli.prewarming import Prewarming, Source
     from kubectl_chrek.cli.staging import Staging
 
-    form, seconds = parse_format(output_format, ("name", "json", "yaml")), parse_duration(timeout)
+    form, seconds = parse_format(output_format, FORMATS), parse_duration(timeout)
     return Prewarming(
         connection=connection,
         staging=Staging(

@@ -1,13 +1,13 @@
 """`kubectl chrek verify`."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.cli import options
 from kubectl_chrek.cli.diagnostics import ExitCode
-from kubectl_chrek.cli.options import Output, Selector, Timeout, choice
+from kubectl_chrek.cli.options import Selector, Timeout, choice, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 from kubectl_chrek.ops.durations import parse_duration
 
@@ -25,6 +25,8 @@ kubectl chrek verify --all --timeout 1h
 kubectl chrek verify 5941a4cb3c363457 --require-signature
 """
 
+FORMATS: Final = ("name", "json", "yaml")
+
 
 @options.command("verify", examples=EXAMPLES)
 def command(
@@ -41,7 +43,7 @@ def command(
     ] = [],  # noqa: B006 - never mutated
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the answers, showing progress")] = True,
     timeout: Timeout = "30m",
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
     connection: ConnectionOptions,
 ) -> ExitCode:
     """Have agents read artifacts back and compare every digest.
@@ -65,7 +67,7 @@ def command(
         require_signature=require_signature,
         wait=wait,
         seconds=parse_duration(timeout),
-        output_format=choice("--output", output_format, ("", "name", "json", "yaml")),
+        output_format=choice("--output", output_format, ("", *FORMATS)),
         repair=repair,
         sources=tuple(source),
     )

@@ -1,12 +1,12 @@
 """`kubectl chrek version`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from kubectl_chrek import __version__
 from kubectl_chrek.cli import diagnostics, options, output
-from kubectl_chrek.cli.options import Output, choice
+from kubectl_chrek.cli.options import choice, formats
 from kubectl_chrek.ops.connection import ConnectionOptions
 
 EXAMPLES = """
@@ -17,6 +17,8 @@ kubectl chrek version
 kubectl chrek version --server
 """
 
+FORMATS: Final = ("json", "yaml")
+
 
 @options.command("version", examples=EXAMPLES)
 def command(
@@ -24,10 +26,10 @@ def command(
     connection: ConnectionOptions,
     client: Annotated[bool, typer.Option("--client", help="Only this plugin's version, as without --server")] = False,
     server: Annotated[bool, typer.Option("--server", help="The cluster's, the operator's and the agents' as well")] = False,
-    output_format: Output = "",
+    output_format: Annotated[str, formats(FORMATS)] = "",
 ) -> None:
     """Print the version."""
-    choice("--output", output_format, ("", "json", "yaml"))
+    choice("--output", output_format, ("", *FORMATS))
     versions: dict[str, Any] = {"clientVersion": {"gitVersion": f"v{__version__}"}}
     lines = [f"Client Version: v{__version__}"]
     skew: list[str] = []
