@@ -1,11 +1,10 @@
 """Memory that comes while its process runs already, as a GPU worker's does; a stand-in for the driver reads all of it meanwhile."""
 
 import asyncio
-import json
 import signal
 
 import pytest
-from light_container import PROGRAMS, until
+from light_container import PROGRAMS, accounts, until
 
 from chrek_agent.container import processes
 from chrek_agent.cuda import frozen as cuda
@@ -17,27 +16,17 @@ from chrek_agent.store.store import Store
 COMMAND = ["/usr/bin/python3", str(PROGRAMS / "areas.py")]
 
 
-def said(box):
-    """The newest account of each process, once both have given one."""
-    found = {}
-    for line in box.output().splitlines():
-        if line.startswith('{"who"'):
-            account = json.loads(line)
-            found[account.pop("who")] = account
-    return found if len(found) == 2 else None
-
-
 def ask(box):
     for process in box.others():
         processes.send(process.pid, signal.SIGCONT)
         processes.send(process.pid, signal.SIGUSR1)
-    return until(lambda: said(box) or (not box.others() and "none"), "the account")
+    return until(lambda: accounts(box) or (not box.others() and "none"), "the account")
 
 
 @pytest.fixture
 def captured(yard, agent):
     with yard.source(COMMAND) as box:
-        before = until(lambda: said(box), "the account")
+        before = until(lambda: accounts(box), "the account")
         return before, agent.capture(box)
 
 

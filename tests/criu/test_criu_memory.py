@@ -1,11 +1,10 @@
 """Memory apart from the images comes back byte for byte, whatever it is; what is not what was captured never does."""
 
-import json
 import signal
 
 import pytest
 from light_agent import HASH
-from light_container import PROGRAMS, until
+from light_container import PROGRAMS, accounts, until
 
 from chrek_agent.container import processes
 from chrek_agent.criu.runner import Criu
@@ -19,18 +18,8 @@ def command(seed):
     return ["/usr/bin/python3", str(PROGRAMS / "maps.py"), str(seed)]
 
 
-def said(box):
-    """The newest account of each process, once both have given one."""
-    found = {}
-    for line in box.output().splitlines():
-        if line.startswith('{"who"'):
-            account = json.loads(line)
-            found[account.pop("who")] = account
-    return found if len(found) == 2 else None
-
-
 def account(box):
-    return until(lambda: said(box), "the account")
+    return until(lambda: accounts(box), "the account")
 
 
 def restored_account(box):
@@ -105,4 +94,4 @@ def test_a_changed_chunk_of_memory_is_never_restored(yard, agent, kind):
         with pytest.raises(ArtifactError, match="has changed"):
             agent.restore(box, artifact)
         until(lambda: not box.others(), "the end of what was half restored")
-        assert said(box) is None
+        assert accounts(box) is None

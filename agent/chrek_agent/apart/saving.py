@@ -4,43 +4,22 @@ A piece is copied out of the worker's slot before it is looked at: what the work
 another's digest.
 """
 
-import fcntl
 import os
-import stat
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from chrek_agent.apart.channel import ApartError, Peer, close_all, number
+from chrek_agent.apart.channel import ApartError, Peer, number
+from chrek_agent.apart.slot import Call, Slot, converse
 from chrek_agent.errors import CaptureError
 from chrek_agent.store.buffers import BufferPool
 from chrek_agent.store.chunking import CHUNK, PAGE
 from chrek_agent.store.model import APART
 from chrek_agent.store.writer import ArtifactWriter, RunWriter
 
-SLOT: Final = 16 << 20
-"""The most that a slot may hold."""
 OWNERS: Final = 256
-_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
-
-
-class Slot:
-    """Memory of the worker's, by its descriptor: a file in memory whose size can never change."""
-
-    def __init__(self, descriptors: list[int]) -> None:
-        if len(descriptors) != 1:
-            raise ApartError("a slot is one descriptor")
-        self.descriptor = descriptors[0]
-        status = os.fstat(self.descriptor)
-        try:
-            sealed = fcntl.fcntl(self.descriptor, fcntl.F_GET_SEALS) & _SEALS == _SEALS
-        except OSError:
-            sealed = False
-        if not sealed or not stat.S_ISREG(status.st_mode) or not 0 < status.st_size <= SLOT:
-            raise ApartError("a slot is a sealed file in memory of 16 MiB at most")
-        self.size = status.st_size
 
 
 class _Part:
@@ -82,28 +61,12 @@ class Saving:
 
     def serve(self, peer: Peer) -> None:
         """One connection, until it ends."""
-        slot: list[int] = []
-        calls: dict[str, Callable[[dict[str, Any]], None]] = {
-            "keep": lambda message: self._keep(peer.owner, message),
-            "save": lambda message: self._save(peer.owner, message, Slot(slot)),
-            "kept": lambda _: self._kept(peer.owner),
+        calls: dict[str, Call] = {
+            "keep": lambda message, _: self._keep(peer.owner, message),
+            "save": lambda message, slot: self._save(peer.owner, message, Slot(slot)),
+            "kept": lambda *_: self._kept(peer.owner),
         }
-        try:
-            while True:
-                message, descriptors = peer.receive()
-                if message.get("do") == "slot":
-                    close_all(slot)
-                    slot = descriptors
-                    Slot(slot)
-                else:
-                    close_all(descriptors)
-                    call = calls.get(str(message.get("do")))
-                    if call is None:
-                        raise ApartError("this is no time for that")
-                    call(message)
-                peer.send({"ok": True})
-        finally:
-            close_all(slot)
+        converse(peer, calls, acknowledge=True)
 
     def check(self, told: object) -> None:
         """Raises CaptureError unless what the worker has given up is what we have."""

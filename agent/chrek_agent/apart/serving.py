@@ -13,10 +13,10 @@ from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Final, Self
 
-from chrek_agent.apart.channel import BATCH, ApartError, Peer, close_all, number
+from chrek_agent.apart.channel import BATCH, ApartError, Peer, number
 from chrek_agent.apart.layout import Files, Layout, lay_out
 from chrek_agent.apart.listener import Listener
-from chrek_agent.apart.saving import Slot
+from chrek_agent.apart.slot import Call, Slot, converse
 from chrek_agent.container import acceptance
 from chrek_agent.container.discovery import Container
 from chrek_agent.errors import ArtifactError, RestoreError
@@ -152,29 +152,13 @@ class Serving:
         """One connection, until it ends."""
         if peer.owner not in self._owners:
             raise ApartError("nothing was kept apart by this process")
-        slot: list[int] = []
         buffer = memoryview(mmap.mmap(-1, CHUNK))
-        calls: dict[str, Callable[[dict[str, Any]], None]] = {
-            "load": lambda _: self._load(peer),
-            "fetch": lambda message: self._fetch(peer, message, Slot(slot), buffer),
-            "loaded": lambda _: self._note(peer),
+        calls: dict[str, Call] = {
+            "load": lambda *_: self._load(peer),
+            "fetch": lambda message, slot: self._fetch(peer, message, Slot(slot), buffer),
+            "loaded": lambda *_: self._note(peer),
         }
-        try:
-            while True:
-                message, descriptors = peer.receive()
-                if message.get("do") == "slot":
-                    close_all(slot)
-                    slot = descriptors
-                    Slot(slot)
-                    peer.send({"ok": True})
-                else:
-                    close_all(descriptors)
-                    call = calls.get(str(message.get("do")))
-                    if call is None:
-                        raise ApartError("this is no time for that")
-                    call(message)
-        finally:
-            close_all(slot)
+        converse(peer, calls, acknowledge=False)
 
     def _load(self, peer: Peer) -> None:
         self._wait()
