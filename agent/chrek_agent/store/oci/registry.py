@@ -78,11 +78,13 @@ class Registry:
         before = self._look(tag)
         content = dump_manifest(key, layers, _date(before))
         typed = {"Content-Type": MEDIA_TYPE}
-        for last in (False, True):
+        patience = self.client.patience
+        for attempt in range(1, patience.retries + 2):
             # 400: somebody was just uploading a blob with the same content, which some registries do not take well.
-            good = (201,) if last else (201, 400)
+            good = (201, 400) if attempt <= patience.retries else (201,)
             if self.client.ask("PUT", f"manifests/{tag}", body=content, headers=typed, good=good).status == 201:
                 break
+            time.sleep(patience.wait(attempt))
         self._delete(before)
 
     def has(self, tag: str) -> bool:
