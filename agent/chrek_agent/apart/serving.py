@@ -20,7 +20,8 @@ from chrek_agent.apart.slot import Call, Slot, converse
 from chrek_agent.container import acceptance
 from chrek_agent.container.discovery import Container
 from chrek_agent.errors import ArtifactError, RestoreError
-from chrek_agent.memory.pool import Stopped, work_off
+from chrek_agent.memory.checking import check_chunks
+from chrek_agent.memory.pool import Stopped
 from chrek_agent.store.artifact import Artifact
 from chrek_agent.store.chunking import CHUNK
 from chrek_agent.store.model import APART, Run
@@ -28,7 +29,6 @@ from chrek_agent.store.reading import Chunk
 from chrek_agent.telemetry.timing import Phases
 from kubectl_chrek.api import names
 
-_MOST: Final = 16
 _ZERO: Final = bytes(CHUNK)
 _RATE: Final = 100 << 20
 """Bytes per second, the least with which a store is waited for."""
@@ -136,17 +136,13 @@ class Serving:
             for owner, runs in self._owners.items():
                 self.layouts[owner] = lay_out(self._artifact, runs, self._files)
             places = {(chunk.place.pack, chunk.place.offset): chunk for each in self.layouts.values() for chunk in each.chunks}
-            threads = min(_MOST, len(os.sched_getaffinity(0)))
-            work_off([places[key] for key in sorted(places)], self._check, threads=threads, stop=self._stop)
+            check_chunks(self._artifact, [places[key] for key in sorted(places)], stop=self._stop)
         except Stopped:
             self._trouble = RestoreError("the restore has ended")
         except Exception as error:
             self._trouble = error
         finally:
             self._verified.set()
-
-    def _check(self, chunk: Chunk, buffer: memoryview) -> None:
-        self._artifact.check(chunk, self._artifact.fetch(chunk, buffer))
 
     def _serve(self, peer: Peer) -> None:
         """One connection, until it ends."""

@@ -27,6 +27,8 @@ from chrek_agent.store.model import Run
 from chrek_agent.store.reading import Chunk
 
 LOG: Final = logging.getLogger(__name__)
+FILLER = "chrek_agent.memory.filler"
+"""The program."""
 THREADS: Final = 2
 """Of one filler."""
 LATE: Final = 8
@@ -61,7 +63,7 @@ class Crew:
         """What is not for them."""
         self.stretches: Sequence[Stretch] = late
         """What comes late."""
-        command = [sys.executable, "-P", "-m", "chrek_agent.memory.filler"]
+        command = [sys.executable, "-P", "-m", FILLER]
         pipe = subprocess.PIPE
         self.fillers: list[subprocess.Popen[bytes]] = []
         """Those that run."""

@@ -77,7 +77,7 @@ class Put:
                     held = await asyncio.to_thread(self._hold, handed, crew) if handed else None
                     await self._fill(phases, crew, held)
                     rest = Rest(self, crew, held, stack) if crew and held else None
-                except (FillError, OSError) as error:
+                except (FillError, ImageError, OSError) as error:
                     await self.again(streams, phases, crew, error)
         finally:
             crew = await starting
