@@ -369,6 +369,12 @@ def test_a_crew_can_be_stopped(artifact, images, spawn):
     assert all(filler.returncode is not None for filler in fillers)
 
 
+def test_a_crew_runs_where_it_is_told_to(artifact):
+    first = min(os.sched_getaffinity(0))
+    with Crew(artifact, 2, processors={first}) as crew:
+        assert [os.sched_getaffinity(filler.pid) for filler in crew.fillers] == [{first}, {first}]
+
+
 def test_a_small_artifact_needs_no_crew(artifact):
     assert start_crew(artifact) is None
 

@@ -10,7 +10,7 @@ import selectors
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import TracebackType
@@ -53,8 +53,11 @@ class Result:
 class Crew:
     """Some fillers. Closing it, which takes some time, ends those that still run."""
 
-    def __init__(self, artifact: Artifact, size: int, late: Sequence[Stretch] = ()) -> None:
-        """Starts them and deals out the work; blocks. What is late they do last, in order. Raises OSError."""
+    def __init__(self, artifact: Artifact, size: int, late: Sequence[Stretch] = (), *, processors: Collection[int] = ()) -> None:
+        """Starts them, on these processors if any are named, and deals out the work; blocks. What is late they do last, in order.
+
+        Raises OSError.
+        """
         self.jobs: list[Job] = []
         """What they do, or leave."""
         self.late: list[Job] = []
@@ -69,7 +72,10 @@ class Crew:
         """Those that run."""
         try:
             for _ in range(size):
-                self.fillers.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True))
+                filler = subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True)
+                self.fillers.append(filler)
+                if processors:
+                    os.sched_setaffinity(filler.pid, processors)
             self._deal(artifact)
             self._heard = [b""] * size
         except BaseException:
@@ -179,9 +185,12 @@ class Crew:
         self.close()
 
 
-def crew_size(artifact: Artifact) -> int:
-    """How many fillers suit this machine and this artifact; none where the agent's own threads do as well."""
-    size = min(_MOST, len(os.sched_getaffinity(0))) // THREADS
+def crew_size(artifact: Artifact, processors: Collection[int] = ()) -> int:
+    """How many fillers suit these processors (all, if none are named) and this artifact.
+
+    None where the agent's own threads do as well.
+    """
+    size = min(_MOST, len(processors or os.sched_getaffinity(0))) // THREADS
     return size if size >= 2 and sum(run.length for run in artifact.memory) >= LEAST else 0
 
 
@@ -190,13 +199,13 @@ def _suits(run: Run, chunk: Chunk) -> bool:
     return run.kind == PRIVATE and NAMES[chunk.record.codec] == RAW and chunk.place.path is not None
 
 
-def start_crew(artifact: Artifact, late: Sequence[Stretch] = ()) -> Crew | None:
-    """A crew that suits this machine and this artifact; None where the agent's own threads do as well. Blocks."""
-    size = crew_size(artifact)
+def start_crew(artifact: Artifact, late: Sequence[Stretch] = (), *, processors: Collection[int] = ()) -> Crew | None:
+    """A crew that suits these processors and this artifact; None where the agent's own threads do as well. Blocks."""
+    size = crew_size(artifact, processors)
     if not size:
         return None
     try:
-        return Crew(artifact, size, late)
+        return Crew(artifact, size, late, processors=processors)
     except OSError as error:
         LOG.warning("memory is filled by the agent alone, which takes longer: %s", error)
         return None

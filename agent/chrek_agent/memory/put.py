@@ -19,6 +19,7 @@ from chrek_agent.errors import RestoreError
 from chrek_agent.memory.crew import Crew, crew_size, start_crew
 from chrek_agent.memory.fill import FillError, fill, fill_late
 from chrek_agent.memory.late import Late, Stretch, areas_of, late_stretches
+from chrek_agent.memory.placement import near
 from chrek_agent.memory.pool import interruptible
 from chrek_agent.memory.userfault import is_supported
 from chrek_agent.memory.whole import complete_images
@@ -63,8 +64,9 @@ class Put:
             RestoreError: Anything else. In both cases the caller ends what is half restored.
         """
         self.step("criu")
-        stretches = await asyncio.to_thread(self._stretches, late)
-        starting = asyncio.ensure_future(asyncio.to_thread(start_crew, self.artifact, stretches))
+        processors = near(self.container.init)
+        stretches = await asyncio.to_thread(self._stretches, late, processors)
+        starting = asyncio.ensure_future(asyncio.to_thread(start_crew, self.artifact, stretches, processors=processors))
         stack = ExitStack()
         rest: Rest | None = None
         try:
@@ -88,8 +90,8 @@ class Put:
                     asyncio.get_running_loop().run_in_executor(None, crew.close)
         return rest
 
-    def _stretches(self, late: Collection[int]) -> list[Stretch]:
-        if not late or self.artifact.is_remote or not crew_size(self.artifact) or not is_supported():
+    def _stretches(self, late: Collection[int], processors: Collection[int]) -> list[Stretch]:
+        if not late or self.artifact.is_remote or not crew_size(self.artifact, processors) or not is_supported():
             return []
         try:
             return late_stretches(self.artifact.memory, areas_of(self.images, late))
