@@ -102,7 +102,7 @@ class Restore:
                     shutil.rmtree(work, ignore_errors=True)
                     work.mkdir(parents=True, mode=0o700)
                     async with Serving(container, found) as apart:
-                        worker = await self._run(found, container, marker, skeleton, entry, phases)
+                        worker = await self._run(found, container, marker, skeleton, entry, apart, phases)
                         await self._accept(container, skeleton, worker, apart, phases, check=check)
                     entry.step("wake")
                     wake(container.init, stopped.load(skeleton / IMAGES / stopped.FILE))
@@ -117,7 +117,14 @@ class Restore:
         return Restored(worker.inner, round(waited + phases.total, 3), {"wait": round(waited, 3)} | phases.summary(), phases.bytes)
 
     async def _run(
-        self, found: stored.Artifact, container: Container, marker: str, skeleton: Path, entry: Record, phases: Phases
+        self,
+        found: stored.Artifact,
+        container: Container,
+        marker: str,
+        skeleton: Path,
+        entry: Record,
+        apart: Serving,
+        phases: Phases,
     ) -> processes.Process:
         """Restores it, stopped; returns the worker."""
         manifest = found.manifest
@@ -129,6 +136,8 @@ class Restore:
         with phases.phase("rootfs"):
             tars = [(skeleton / ROOTFS, "/"), (skeleton / SHM, "/dev/shm")]  # noqa: S108 - the container's
             await rootfs.unpack(container, deleted=manifest.deleted, tars=tars, marker=marker)
+        # Not before: until now all threads of this process have work to do, and from here on CRIU and the driver have it.
+        apart.verify()
         put = Put(
             criu=self._criu,
             container=container,

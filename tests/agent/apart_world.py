@@ -73,6 +73,7 @@ class World:
         """Has it loaded from an artifact; returns the agent's side, closed."""
         with self.store.open(HASH, manifest.generation, digest) as artifact:
             async with Serving(self.container, artifact) as serving:
+                serving.verify()
                 await asyncio.to_thread(loading.load, self.path, self.kept)
                 await asyncio.wait_for(serving.done.wait(), 10)
                 return serving

@@ -265,5 +265,6 @@ async def test_requests_for_what_is_not_there(world, message, reason):
                 channel.ask(message)
 
     with world.store.open(manifest.identity_hash, manifest.generation, digest) as artifact:
-        async with Serving(world.container, artifact):
+        async with Serving(world.container, artifact) as serving:
+            serving.verify()
             await asyncio.to_thread(ask)

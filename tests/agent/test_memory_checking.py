@@ -3,13 +3,14 @@
 import os
 import random
 import threading
+from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
 
 from chrek_agent.errors import ArtifactError
 from chrek_agent.memory import checking
-from chrek_agent.memory.checking import check_chunks
+from chrek_agent.memory.checking import Checkers
 from chrek_agent.memory.pool import Stopped
 from chrek_agent.store.chunking import CHUNK
 from chrek_agent.store.model import Fields, Owner, Source
@@ -37,14 +38,18 @@ def artifact(tmp_path):
 @pytest.fixture
 def chunks(artifact, monkeypatch):
     """All of them, on a machine on which two checkers are worth while."""
-    monkeypatch.setattr(checking, "_LEAST", 0)
     monkeypatch.setattr(checking.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
     return list(artifact.chunks(artifact.manifest.files["file"]))
 
 
+def check(artifact, chunks, stop=None):
+    with closing(Checkers(1 << 40)) as checkers:
+        checkers.check(artifact, chunks, stop=stop or threading.Event())
+
+
 def test_the_checkers_do_all_of_it(artifact, chunks, monkeypatch):
     monkeypatch.setattr(artifact, "fetch", None)
-    check_chunks(artifact, chunks, stop=threading.Event())
+    check(artifact, chunks)
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -55,7 +60,7 @@ def test_a_chunk_that_has_changed_is_named(artifact, chunks, number):
     os.pwrite(descriptor, bytes([byte[0] ^ 1]), place.offset + 5)
     os.close(descriptor)
     with pytest.raises(ArtifactError, match=chunks[number].digest.hex()[:16]):
-        check_chunks(artifact, chunks, stop=threading.Event())
+        check(artifact, chunks)
 
 
 @pytest.mark.parametrize("program", ["/bin/false", "/bin/cat", "/nowhere"])
@@ -64,7 +69,7 @@ def test_what_checkers_do_not_do_is_done_all_the_same(artifact, chunks, monkeypa
     seen = []
     fetch = artifact.fetch
     monkeypatch.setattr(artifact, "fetch", lambda chunk, buffer: seen.append(chunk.offset) or fetch(chunk, buffer))
-    check_chunks(artifact, chunks, stop=threading.Event())
+    check(artifact, chunks)
     assert sorted(seen) == [0, CHUNK, 2 * CHUNK, 3 * CHUNK]
 
 
@@ -72,4 +77,4 @@ def test_checkers_can_be_stopped(artifact, chunks):
     stop = threading.Event()
     stop.set()
     with pytest.raises(Stopped):
-        check_chunks(artifact, chunks, stop=stop)
+        check(artifact, chunks, stop)

@@ -1,7 +1,7 @@
-"""After a restore: what a worker had kept apart is handed back, verified first.
+"""After a restore: what a worker had kept apart is handed back, and nobody uses any of it before all has been verified.
 
-Verifying begins with the restore and goes on beside all of it. What the worker may read directly it is given as files; all else is
-copied into its slot, chunk by chunk, and verified then.
+What the worker may read directly it is given as files; verifying that goes on beside the restore, and beside the loading, whose end
+waits for it. All else is verified chunk by chunk, and copied into the worker's slot then.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from chrek_agent.apart.slot import Call, Slot, converse
 from chrek_agent.container import acceptance
 from chrek_agent.container.discovery import Container
 from chrek_agent.errors import ArtifactError, RestoreError
-from chrek_agent.memory.checking import check_chunks
+from chrek_agent.memory.checking import Checkers
 from chrek_agent.memory.pool import Stopped
 from chrek_agent.store.artifact import Artifact
 from chrek_agent.store.chunking import CHUNK
@@ -53,11 +53,13 @@ class Serving:
         self.layouts: dict[int, Layout] = {}
         self._chunks: dict[tuple[int, int], dict[int, Chunk]] = {}
         self._stop = threading.Event()
+        self._laid_out = threading.Event()
         self._verified = threading.Event()
         self._trouble: Exception | None = None
         self._lock = threading.Lock()
         self._loaded: set[int] = set()
         self._listener: Listener | None = None
+        self._checkers: Checkers | None = None
         self._verifier = threading.Thread(target=self._verify, name="apart-verify", daemon=True)
         self._loop = asyncio.get_running_loop()
         self.done = asyncio.Event()
@@ -70,16 +72,28 @@ class Serving:
     async def __aenter__(self) -> Self:
         if self._owners:
             self._listener = await asyncio.to_thread(Listener, self._container, self._serve)
-            self._verifier.start()
+            self._checkers = await asyncio.to_thread(Checkers, self.bytes)
         return self
+
+    def verify(self) -> None:
+        """Begins to verify, with all processors, beside whatever else is done; to be called once, before the worker runs."""
+        if self._owners:
+            self._verifier.start()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await asyncio.shield(asyncio.to_thread(self._close))
 
     def _close(self) -> None:
         self._stop.set()
-        if self._listener is not None:
+        if self._verifier.ident is None:
+            self._trouble = RestoreError("the restore has ended")
+            self._laid_out.set()
+            self._verified.set()
+        else:
             self._verifier.join()
+        if self._checkers is not None:
+            self._checkers.close()
+        if self._listener is not None:
             self._listener.close()
         self._files.close()
 
@@ -88,7 +102,7 @@ class Serving:
 
         Args:
             record: For `acceptance.accept`.
-            wake: Lets it run; not called before what is handed over as files has been verified.
+            wake: Lets it run.
             phases: Gets `apart`, if anything is, and `accept`.
             check: For `acceptance.accept`.
 
@@ -98,18 +112,14 @@ class Serving:
         """
         seconds = acceptance.ACCEPT_SECONDS + self.bytes / _RATE
         with phases.phase("apart") if self._owners else nullcontext():
-            if self._owners:
-                await asyncio.to_thread(self._wait)
             wake()
             asking = asyncio.ensure_future(acceptance.accept(self._container, record, check=check, seconds=seconds))
-            done = asyncio.ensure_future(self.done.wait() if self._owners else asyncio.sleep(0))
             try:
-                await asyncio.wait((asking, done), return_when=asyncio.FIRST_COMPLETED)
+                if self._owners:
+                    await self._handed_back(asking)
             except BaseException:
                 asking.cancel()
                 raise
-            finally:
-                done.cancel()
         if self.done.is_set():
             phases.moved("apart", self.bytes)
         with phases.phase("accept"):
@@ -121,13 +131,26 @@ class Serving:
         if self._owners and not self.done.is_set():
             raise RestoreError("the restored worker has not taken back what it kept apart", cause=names.Cause.NOT_ACCEPTED)
 
+    async def _handed_back(self, asking: "asyncio.Future[None]") -> None:
+        """Until the worker has all of it, or has answered; raises ArtifactError as soon as something is not what was captured."""
+        done = asyncio.ensure_future(self.done.wait())
+        verified = asyncio.ensure_future(asyncio.to_thread(self._wait, self._verified))
+        try:
+            await asyncio.wait((asking, done, verified), return_when=asyncio.FIRST_COMPLETED)
+            if verified.done():
+                verified.result()
+            await asyncio.wait((asking, done), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            done.cancel()
+            verified.cancel()
+
     def _raise_failure(self) -> None:
         """Raises what kept us from handing something back: the worker only says that it did not get it."""
         if self._listener is not None and isinstance(self._listener.failure, ArtifactError):
             raise self._listener.failure
 
-    def _wait(self) -> None:
-        self._verified.wait()
+    def _wait(self, event: threading.Event) -> None:
+        event.wait()
         if self._trouble is not None:
             raise self._trouble
 
@@ -136,12 +159,15 @@ class Serving:
             for owner, runs in self._owners.items():
                 self.layouts[owner] = lay_out(self._artifact, runs, self._files)
             places = {(chunk.place.pack, chunk.place.offset): chunk for each in self.layouts.values() for chunk in each.chunks}
-            check_chunks(self._artifact, [places[key] for key in sorted(places)], stop=self._stop)
+            self._laid_out.set()
+            if self._checkers is not None:
+                self._checkers.check(self._artifact, [places[key] for key in sorted(places)], stop=self._stop)
         except Stopped:
             self._trouble = RestoreError("the restore has ended")
         except Exception as error:
             self._trouble = error
         finally:
+            self._laid_out.set()
             self._verified.set()
 
     def _serve(self, peer: Peer) -> None:
@@ -157,7 +183,7 @@ class Serving:
         converse(peer, calls, acknowledge=False)
 
     def _load(self, peer: Peer) -> None:
-        self._wait()
+        self._wait(self._laid_out)
         layout, descriptors = self.layouts[peer.owner], self._files.descriptors
         if layout.fetched:
             self._expect(peer.owner)
@@ -203,6 +229,8 @@ class Serving:
             return self._chunks[key]
 
     def _note(self, peer: Peer) -> None:
+        """Its program goes on when it has our answer."""
+        self._wait(self._verified)
         with self._lock:
             self._loaded.add(peer.owner)
             complete = self._loaded == self._owners.keys()

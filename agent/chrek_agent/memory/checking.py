@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Final
 
-from chrek_agent.memory.checker import THREADS
+from chrek_agent.memory.checker import THREADS, Job
 from chrek_agent.memory.packs import RAW
 from chrek_agent.memory.pool import Stopped, default_threads, work_off
 from chrek_agent.store.artifact import Artifact
@@ -24,74 +24,84 @@ _LEAST: Final = 1 << 30
 _POLL_SECONDS: Final = 0.05
 
 
-def check_chunks(artifact: Artifact, chunks: Sequence[Chunk], *, stop: threading.Event) -> None:
-    """Reads all of them and compares them with their digests; blocks.
+class Checkers:
+    """Some processes, started at once, that wait for chunks to check. To be closed.
 
     Args:
-        artifact: That they are of.
-        chunks: In the order in which they are best read.
-        stop: Ends it from outside.
-
-    Raises:
-        ArtifactError: One is not what was captured.
-        Stopped: `stop` was set.
+        size: Bytes that there will be to check, about.
     """
-    size = min(_MOST, len(os.sched_getaffinity(0))) // THREADS
-    left = chunks
-    if size >= 2 and sum(chunk.place.stored for chunk in chunks) >= _LEAST:
+
+    def __init__(self, size: int) -> None:
+        self._running: list[subprocess.Popen[bytes]] = []
+        count = min(_MOST, len(os.sched_getaffinity(0))) // THREADS
+        if count < 2 or size < _LEAST:
+            return
+        command = [sys.executable, "-P", "-m", "chrek_agent.memory.checker"]
+        pipe = subprocess.PIPE
         try:
-            left = _by_processes(chunks, size, stop)
+            self._running += (subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) for _ in range(count))
         except OSError as error:
             LOG.warning("chunks are checked by the agent alone, which takes longer: %s", error)
-    work_off(left, lambda chunk, buffer: artifact.check(chunk, artifact.fetch(chunk, buffer)), threads=default_threads(), stop=stop)
+            self.close()
 
+    def check(self, artifact: Artifact, chunks: Sequence[Chunk], *, stop: threading.Event) -> None:
+        """Reads all of them and compares them with their digests; once, and blocks.
 
-def _by_processes(chunks: Sequence[Chunk], size: int, stop: threading.Event) -> list[Chunk]:
-    """Those that are not for them, and those that they did not find right: whoever reads them again says why."""
-    mine = [number for number, chunk in enumerate(chunks) if chunk.place.path is not None and chunk.place.codec == RAW]
-    packs = sorted({str(chunks[number].place.path) for number in mine})
-    numbers = {path: number for number, path in enumerate(packs)}
+        Args:
+            artifact: That they are of.
+            chunks: In the order in which they are best read.
+            stop: Ends it from outside.
 
-    def described(number: int) -> list[int | str]:
-        chunk = chunks[number]
-        place = chunk.place
-        where = [numbers[str(place.path)], place.offset, place.stored, chunk.length]
-        return [number, *where, chunk.record.bitmap.hex(), chunk.digest.hex()]
+        Raises:
+            ArtifactError: One is not what was captured.
+            Stopped: `stop` was set.
+        """
+        left = self._ask(chunks, stop) if self._running else chunks
+        work_off(
+            left, lambda chunk, buffer: artifact.check(chunk, artifact.fetch(chunk, buffer)), threads=default_threads(), stop=stop
+        )
 
-    shares = [[described(number) for number in mine[index::size]] for index in range(size)]
-    command = [sys.executable, "-P", "-m", "chrek_agent.memory.checker"]
-    pipe = subprocess.PIPE
-    checkers: list[subprocess.Popen[bytes]] = []
-    try:
-        checkers += (subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) for _ in shares)
-        with ThreadPoolExecutor(size, thread_name_prefix="checking") as pool:
-            asked = [
-                pool.submit(_ask, checker, {"packs": packs, "jobs": share}) for checker, share in zip(checkers, shares, strict=True)
-            ]
+    def _ask(self, chunks: Sequence[Chunk], stop: threading.Event) -> list[Chunk]:
+        """What is not for them, and what they did not find right: whoever reads it again says why."""
+        mine = [number for number, chunk in enumerate(chunks) if chunk.place.path is not None and chunk.place.codec == RAW]
+        packs = sorted({str(chunks[number].place.path) for number in mine})
+        jobs = _described(chunks, mine, packs)
+        count = len(self._running)
+        with ThreadPoolExecutor(count, thread_name_prefix="checking") as pool:
+            asked = [pool.submit(_answer, checker, packs, jobs[index::count]) for index, checker in enumerate(self._running)]
             while wait(asked, _POLL_SECONDS).not_done:
                 if stop.is_set():
-                    _end(checkers)
+                    self.close()
                     raise Stopped
-        bad = [number for answer in asked for number in answer.result()]
-    finally:
-        _end(checkers)
-    return [chunks[number] for number in sorted({*range(len(chunks))} - {*mine} | {*bad})]
+        bad = {number for answer in asked for number in answer.result()}
+        return [chunks[number] for number in sorted({*range(len(chunks))} - {*mine} | bad)]
+
+    def close(self) -> None:
+        """Ends them."""
+        while self._running:
+            checker = self._running.pop()
+            checker.kill()
+            checker.wait()
+            for stream in (checker.stdin, checker.stdout):
+                if stream is not None:
+                    stream.close()
 
 
-def _ask(checker: "subprocess.Popen[bytes]", order: dict[str, list[str] | list[list[int | str]]]) -> list[int]:
-    """What a checker does not find right: all of its share, if it died."""
-    answer, _ = checker.communicate(json.dumps(order).encode())
-    try:
-        found: list[int] = json.loads(answer)
-    except ValueError:
-        return [int(job[0]) for job in order["jobs"]]
+def _described(chunks: Sequence[Chunk], mine: Sequence[int], packs: Sequence[str]) -> list[Job]:
+    numbers = {path: number for number, path in enumerate(packs)}
+    found: list[Job] = []
+    for number in mine:
+        chunk, place = chunks[number], chunks[number].place
+        where = [numbers[str(place.path)], place.offset, place.stored, chunk.length]
+        found.append([number, *where, chunk.record.bitmap.hex(), chunk.digest.hex()])
     return found
 
 
-def _end(checkers: Sequence["subprocess.Popen[bytes]"]) -> None:
-    for checker in checkers:
-        checker.kill()
-        checker.wait()
-        for stream in (checker.stdin, checker.stdout):
-            if stream is not None:
-                stream.close()
+def _answer(checker: "subprocess.Popen[bytes]", packs: Sequence[str], jobs: list[Job]) -> list[int]:
+    """What a checker does not find right: all of its share, if it died."""
+    answer, _ = checker.communicate(json.dumps({"packs": packs, "jobs": jobs}).encode())
+    try:
+        found: list[int] = json.loads(answer)
+    except ValueError:
+        return [int(job[0]) for job in jobs]
+    return found

@@ -1,8 +1,6 @@
 """Threads that work a list off, each with a buffer of its own."""
 
 import asyncio
-import ctypes
-import mmap
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -10,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from chrek_agent.store.chunking import CHUNK
+from chrek_agent.memory.buffer import chunk_buffer
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,7 +40,7 @@ def work_off(items: Iterable[Item], work: Callable[[Item, memoryview], None], *,
     failed = threading.Event()
 
     def run() -> None:
-        buffer = _buffer()
+        buffer = chunk_buffer()
         while not failed.is_set() and not stop.is_set():
             with turn:
                 try:
@@ -64,15 +62,6 @@ def work_off(items: Iterable[Item], work: Callable[[Item, memoryview], None], *,
         future.result()
     if stop.is_set():
         raise Stopped
-
-
-def _buffer() -> memoryview:
-    """One chunk of memory on a huge page, where there are any: the kernel then has one page to pin for a direct read, not 512."""
-    memory = mmap.mmap(-1, 2 * CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % CHUNK
-    return memoryview(memory)[start : start + CHUNK]
 
 
 async def interruptible(work: Callable[[threading.Event], Result]) -> Result:

@@ -39,9 +39,12 @@ def extents(data: memoryview) -> list[Extent]:
     if _ZERO.startswith(data):
         return []
     whole = len(data) - len(data) % PAGE
+    heads = data[:whole].cast("Q")[::_WORDS].tolist()
+    if 0 not in heads and whole == len(data):
+        return [(0, whole)]  # Weights are never anything else, and a loop holds up all other threads.
     found: list[Extent] = []
     start = 0
-    for page, head in enumerate(data[:whole].cast("Q")[::_WORDS].tolist()):
+    for page, head in enumerate(heads):
         offset = page * PAGE
         if head == 0 and _ZERO.startswith(data[offset : offset + PAGE]):
             if offset > start:

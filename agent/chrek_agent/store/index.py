@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from blake3 import blake3
@@ -21,6 +22,8 @@ _KEY: Final = 16
 _RECORD: Final = struct.Struct(f"<32sQIIB{PAGES // 8}s")
 _TAG: Final = 16
 _DIGEST: Final = 32
+_BITMAPS: Final = 1024
+"""That are remembered."""
 
 
 class Record(NamedTuple):
@@ -38,19 +41,30 @@ class Record(NamedTuple):
     @property
     def extents(self) -> list[Extent]:
         """The stretches that are stored."""
-        return from_bitmap(self.bitmap, self.length)
+        return list(_extents(self.bitmap, self.length))
 
     @property
     def dense(self) -> int:
         """Bytes of the stored pages."""
-        bits = int.from_bytes(self.bitmap, "little")
-        last = -(-self.length // PAGE) - 1
-        return bits.bit_count() * PAGE - (-self.length % PAGE if bits >> last & 1 else 0)
+        return _dense(self.bitmap, self.length)
 
     @property
     def room(self) -> int:
         """Bytes taken up in the pack."""
         return round_up(self.stored)
+
+
+# Nearly all chunks have the same few bitmaps, and a restore waits for thousands of them.
+@lru_cache(_BITMAPS)
+def _extents(bitmap: bytes, length: int) -> tuple[Extent, ...]:
+    return tuple(from_bitmap(bitmap, length))
+
+
+@lru_cache(_BITMAPS)
+def _dense(bitmap: bytes, length: int) -> int:
+    bits = int.from_bytes(bitmap, "little")
+    last = -(-length // PAGE) - 1
+    return bits.bit_count() * PAGE - (-length % PAGE if bits >> last & 1 else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +121,12 @@ def parse_index(pack: str, content: bytes) -> Index:
     records = {}
     position = 0
     for at in range(begin, len(content) - _DIGEST, step):
-        record = Record(*_RECORD.unpack_from(content, at))._replace(key=key_name, tag=content[at + _RECORD.size : at + step])
-        if not is_sound(record) or record.offset < position or record.offset + record.room > size or record.digest in records:
+        record = Record._make((*_RECORD.unpack_from(content, at), key_name, content[at + _RECORD.size : at + step]))
+        end = record.offset + record.room
+        if not is_sound(record) or record.offset < position or end > size or record.digest in records:
             raise ArtifactError(f"the index of pack {pack} does not fit its pack")
         records[record.digest] = record
-        position = record.offset + record.room
+        position = end
     return Index(pack, size, records, key_name)
 
 
@@ -124,7 +139,7 @@ def is_sound(record: Record) -> bool:
     """Its fields fit each other."""
     if record.offset % PAGE or not 0 < record.length <= CHUNK or record.codec not in NAMES:
         return False
-    bits = int.from_bytes(record.bitmap, "little")
-    if bits == 0 or bits.bit_length() > -(-record.length // PAGE):
+    dense = record.dense
+    if not dense or int.from_bytes(record.bitmap, "little").bit_length() > -(-record.length // PAGE):
         return False
-    return record.stored == record.dense if record.codec == RAW else 0 < record.stored < record.dense
+    return record.stored == dense if record.codec == RAW else 0 < record.stored < dense

@@ -109,16 +109,6 @@ class Driver:
         """Undoes `register`."""
         self._call("cuMemHostUnregister", c_void_p(address))
 
-    def pin(self, length: int) -> int:
-        """The address of new pinned host memory."""
-        address = c_void_p()
-        self._call("cuMemHostAlloc", byref(address), c_size_t(length), c_int(_PORTABLE))
-        return address.value or 0
-
-    def unpin(self, address: int) -> None:
-        """Undoes `pin`."""
-        self._call("cuMemFreeHost", c_void_p(address))
-
     def stream(self) -> int:
         """A stream that waits for no other."""
         stream = c_void_p()
