@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -106,7 +106,7 @@ class Capture:
         stack = AsyncExitStack()
         try:
             with phases.phase("gpu") if self._gpus.present else nullcontext():
-                frozen = await stack.enter_async_context(self._gpus.frozen_gpu(worker, partial(thaw, container.init), entry.turned))
+                frozen = await stack.enter_async_context(self._frozen(container, worker, entry, report))
             expected = _resident(worker)  # With what was on the GPUs.
             record = facts.with_memory(record, _at_restore(expected, frozen, apart))
             writer = await self._take(container, worker, generation, entry, phases, report, expected)
@@ -142,6 +142,16 @@ class Capture:
         return Captured(
             manifest.model_copy(update={"phases": summary}), digest, round(phases.total, 3), record, tree, held, phases.bytes
         )
+
+    def _frozen(
+        self, container: Container, worker: list[processes.Process], entry: Record, report: Report
+    ) -> AbstractAsyncContextManager[cuda.Frozen]:
+        """While it is entered, what the worker had on GPUs is in its host memory."""
+
+        def told(done: int, count: int) -> None:
+            report("gpu" if count == 1 else f"gpu {done} of {count}", 0, 0)
+
+        return self._gpus.frozen_gpu(worker, partial(thaw, container.init), entry.turned, told)
 
     async def _take(
         self,

@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,14 @@ from container import Box
 from chrek_agent.apart.preparing import prepared
 from chrek_agent.capture import Capture, Captured
 from chrek_agent.config import AgentConfig
-from chrek_agent.container import rootfs
+from chrek_agent.container import processes, rootfs
 from chrek_agent.container.inspect import pipes
 from chrek_agent.container.thaw import thaw, wake
 from chrek_agent.criu.runner import Criu
-from chrek_agent.cuda.driver import Bindings
-from chrek_agent.cuda.sequence import freeze, unfreeze
+from chrek_agent.cuda.detection import gpu_processes
+from chrek_agent.cuda.driver import Bindings, Driver
 from chrek_agent.journal import record
-from chrek_agent.restore import Restore, wait_for_shim
+from chrek_agent.restore import Restore, Restored, wait_for_shim
 from chrek_agent.store.model import APART
 from chrek_agent.store.store import Store
 from kubectl_chrek.api.checkpoint import Artifact, read_checkpoint
@@ -32,6 +32,13 @@ HASH = "5941a4cb3c363457"
 LIMIT = 300.0
 WORKER = Path(__file__).with_name("worker.py")
 Row = dict[str, Any]
+Note = Callable[[str, Any], None]
+"""Keeps a result under a name."""
+
+
+def bare_pod() -> Row:
+    """A source pod that says nothing of its worker."""
+    return {"metadata": {"name": "bench", "namespace": "bench"}, "spec": {}, "status": {}}
 
 
 @dataclass
@@ -41,7 +48,11 @@ class Lab:
     base: Path
     criu_root: Path
     huge_pages: bool = True
-    driver: Bindings = field(default_factory=Bindings)
+    driver: Driver = field(default_factory=Bindings)
+    program: Path = WORKER
+    """What runs in its containers."""
+    pod: Row = field(default_factory=bare_pod)
+    """What the agent is told of a source's pod."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -84,7 +95,7 @@ class Lab:
         settle()
 
     def _command(self, words: tuple[str, ...]) -> list[str]:
-        return [shutil.which("python3") or "python3", str(WORKER), *words]
+        return [shutil.which("python3") or "python3", str(self.program), *words]
 
     def capture(self, box: Box) -> tuple[Captured, Row]:
         """By the agent's code; the worker then goes on."""
@@ -126,7 +137,7 @@ class Lab:
         spec = {"identity": {"model": "bench/random", "backendFramework": "vllm"}, "job": {"podTemplateSpec": {}}}
         metadata = {"name": "bench", "namespace": "bench", "uid": "uid-bench"}
         checkpoint = read_checkpoint({"metadata": metadata, "spec": spec, "status": {"phase": "Creating", "identityHash": HASH}})
-        pod = {"metadata": {"name": "bench", "namespace": "bench"}, "spec": {}, "status": {}}
+        pod = self.pod
         work = Capture(self.config, self.criu, self.store)
         with record(self.config.journal, "capture", box.container) as entry:
             try:
@@ -142,13 +153,14 @@ class Lab:
         """By the agent's code, verified, into a fresh container."""
         with self.target(*words) as box:
             begin = time.time()
-            restored = asyncio.run(self._restore(box, captured))
+            restored = asyncio.run(self.bring_back(box, captured))
             done = time.time()
             first = _first(box, begin, expected)
             row = {"seconds": first["at"] - begin, "agent": done - begin, "phases": restored.phases, "bytes": restored.moved}
             return row | {"after": huge_pages(box.worker().pid)}
 
-    async def _restore(self, box: Box, captured: Captured) -> Any:
+    async def bring_back(self, box: Box, captured: Captured) -> Restored:
+        """By the agent's code, verified, into a container that waits."""
         await wait_for_shim(box.container, seconds=20)
         artifact = Artifact(generation=captured.manifest.generation, digest=captured.digest)
         return await Restore(self.config, self.criu, self.store).run(
@@ -161,8 +173,13 @@ class Lab:
         work = self.fresh("work")
         work.mkdir()
         worker = box.worker()
+        users = [user for user in gpu_processes(processes.namespace_members(box.container.init)) if self.driver.holds(user.pid)]
+        pids = [user.pid for user in users]
         begin = time.time()
-        freeze(self.driver, [worker.pid], lock_seconds=60)
+        for pid in pids:
+            self.driver.lock(pid, 60)
+        for pid in pids:
+            self.driver.checkpoint(pid)
         frozen = time.time()
         try:
             state = box.state()
@@ -171,12 +188,12 @@ class Lab:
             dumped = time.time()
         finally:
             thaw(box.container.init)
-            unfreeze(self.driver, [worker.pid])
+            self._give_back(pids)
         tar = images.with_suffix(".tar")
         rootfs.pack_upper(rootfs.upper_directory(box.container), tar, rootfs.mount_points(box.container))
         size = sum(path.stat().st_size for path in images.iterdir())
         row = {"seconds": dumped - begin, "phases": {"gpu": frozen - begin, "dump": dumped - frozen}, "bytes": size}
-        return row | {"streams": pipes(box.container), "state": state}
+        return row | {"streams": pipes(box.container), "state": state, "users": [user.inner for user in users]}
 
     def plain_restore(self, images: Path, captured: Row, *words: str) -> Row:
         """CRIU's restore and the driver's, verified by nobody; its files are put there before the clock starts."""
@@ -190,12 +207,18 @@ class Lab:
             asyncio.run(restore)
             criu = time.time()
             wake(box.container.init)
-            pid = box.worker().pid
-            self.driver.restore(pid, {})
-            self.driver.unlock(pid)
+            here = {member.inner: member.pid for member in processes.namespace_members(box.container.init)}
+            self._give_back([here[inner] for inner in captured["users"]])
             gpu = time.time()
             first = _first(box, begin, captured["state"])
             return {"seconds": first["at"] - begin, "phases": {"criu": criu - begin, "gpu": gpu - criu}}
+
+    def _give_back(self, pids: Sequence[int]) -> None:
+        """One after the other, as CRIU's own plugin does it."""
+        for pid in pids:
+            self.driver.restore(pid, {})
+        for pid in pids:
+            self.driver.unlock(pid)
 
 
 def _first(box: Box, begin: float, expected: Row) -> Row:

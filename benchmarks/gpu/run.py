@@ -20,10 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import ceilings
-from lab import Lab, Row
+import filling
+import scenes
+from lab import Lab, Note, Row
 
-Note = Callable[[str, Any], None]
 PIPE_LIMIT = Path("/proc/sys/fs/pipe-max-size")
+Parts = dict[str, tuple[float, Callable[[Lab, Note], None]]]
+"""Name -> seconds that it may take, and what it does."""
 
 
 def part_ceilings(_: Lab, note: Note) -> None:
@@ -99,21 +102,26 @@ def part_disk(lab: Lab, note: Note, gib: int) -> None:
             note("restore", lab.restore(captured, row["state"], *words))
 
 
-PARTS: dict[str, tuple[float, Callable[[Lab, Note], None]]] = {
+PARTS: Parts = {
     "ceilings": (60, part_ceilings),
     "smoke": (60, lambda lab, note: part_worker(lab, note, "weights", "1", 2, plain=1, ours=1)),
     "weights-4": (90, lambda lab, note: part_worker(lab, note, "weights", "4", 5, plain=3, ours=3)),
     "weights-16": (300, lambda lab, note: part_worker(lab, note, "weights", "16", 17.5, plain=3, ours=5, more=True)),
+    "weights-16s": (200, lambda lab, note: part_worker(lab, note, "weights", "16", 17.5, plain=2, ours=3)),
     "llama-8b": (160, lambda lab, note: part_worker(lab, note, "llama", "8b", 17, plain=1, ours=3)),
     "weights-32": (220, lambda lab, note: part_worker(lab, note, "weights", "32", 33.5, plain=1, ours=2)),
+    "fill-16": (90, lambda lab, note: filling.part_fill(lab, note, 16, runs=3)),
     "apart-16": (120, lambda lab, note: part_apart(lab, note, "weights", "16", 17.5, runs=5)),
     "llama-8b-apart": (120, lambda lab, note: part_apart(lab, note, "llama", "8b", 17, runs=3)),
+    "server-8b-apart": (100, lambda lab, note: scenes.part_server(lab, note, "8b", 17, runs=3)),
+    "two-processes": (100, lambda lab, note: scenes.part_two(lab, note, "4", 9.5, runs=2)),
+    "clones": (80, lambda lab, note: scenes.part_clones(lab, note, "1b", 4)),
     "disk-8": (120, lambda lab, note: part_disk(lab, note, 8)),
 }
-"""Name -> seconds that it may take, and what it does."""
+USUAL = "ceilings,weights-16,apart-16,llama-8b,llama-8b-apart"
 
 
-def run_part(name: str, base: Path, criu_root: Path, out: Path) -> None:
+def run_part(name: str, work: Callable[[Lab, Note], None], made: Callable[[], Lab], base: Path, out: Path) -> None:
     """In its own process: notes each result in `out` at once."""
     found: dict[str, Any] = {}
 
@@ -127,7 +135,7 @@ def run_part(name: str, base: Path, criu_root: Path, out: Path) -> None:
     logging.getLogger("chrek_agent").setLevel(logging.DEBUG)
     base.mkdir(parents=True)
     try:
-        PARTS[name][1](Lab(base, criu_root), note)
+        work(made(), note)
     except BaseException:
         note("error", traceback.format_exc()[-3000:])
         logs = [path for pattern in ("dump.log", "restore.log", "log") for path in base.rglob(pattern)]
@@ -136,17 +144,17 @@ def run_part(name: str, base: Path, criu_root: Path, out: Path) -> None:
         raise
 
 
-def run_all(options: argparse.Namespace) -> dict[str, Any]:
+def run_all(options: argparse.Namespace, parts: Parts, script: str) -> dict[str, Any]:
     began = time.monotonic()
     whole: dict[str, Any] = {"at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", "parts": {}}
     for name in options.parts.split(","):
         left = options.seconds - (time.monotonic() - began)
-        limit = min(PARTS[name][0], left)
+        limit = min(parts[name][0], left)
         base = (options.disk if name.startswith("disk") else options.memory) / name
         notes = options.out.with_name(f"{name}.part")
         begin = time.monotonic()
         words = ["--part", name, "--criu-root", str(options.criu_root), "--memory", str(base), "--out", str(notes)]
-        status = _timed([sys.executable, __file__, *words], limit) if limit > 20 else "no time was left"
+        status = _timed([sys.executable, script, *words], limit) if limit > 20 else "no time was left"
         found = json.loads(notes.read_text()) if notes.exists() else {}
         notes.unlink(missing_ok=True)
         if status != "done":
@@ -168,18 +176,19 @@ def _timed(words: list[str], seconds: float) -> str:
         return f"not done within {seconds:.0f} s"
 
 
-def main() -> None:
+def main(parts: Parts = PARTS, script: str = __file__, usual: str = USUAL, made: Callable[[Path, Path], Lab] = Lab) -> None:
+    """Another script may run parts of its own, in labs of its own."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--parts", default="ceilings,weights-16,apart-16,llama-8b,llama-8b-apart")
+    parser.add_argument("--parts", default=usual)
     parser.add_argument("--seconds", type=float, default=560, help="for all parts together")
     parser.add_argument("--criu-root", type=Path, default=Path("/opt/chrek/criu"))
     parser.add_argument("--memory", type=Path, default=Path("/run/chrek-bench"), help="where a tmpfs is mounted for the run")
     parser.add_argument("--disk", type=Path, default=Path("/var/tmp/chrek-bench"))
-    parser.add_argument("--part", choices=PARTS, help="only this one, in this process")
+    parser.add_argument("--part", choices=parts, help="only this one, in this process")
     options = parser.parse_args()
     if options.part:
-        run_part(options.part, options.memory, options.criu_root, options.out)
+        run_part(options.part, parts[options.part][1], lambda: made(options.memory, options.criu_root), options.memory, options.out)
         return
     options.memory.mkdir(parents=True, exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=110g", "tmpfs", str(options.memory)], check=True)
@@ -187,7 +196,7 @@ def main() -> None:
     # CRIU keeps memory in pipes; without CAP_SYS_RESOURCE it may not have as many as it needs unless they may be long.
     PIPE_LIMIT.write_text(str(16 << 20))
     try:
-        run_all(options)
+        run_all(options, parts, script)
     finally:
         PIPE_LIMIT.write_text(before)
         subprocess.run(["umount", "-l", str(options.memory)], check=False)

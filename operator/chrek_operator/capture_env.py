@@ -23,6 +23,11 @@ class Entry:
 CAPTURE_ENV: Final = (
     Entry("NCCL_CUMEM_ENABLE", "0", "cuMem buffers are shared between ranks by descriptors that the driver cannot checkpoint"),
     Entry("NCCL_NVLS_ENABLE", "0", "multicast objects of NVLink SHARP cannot be checkpointed"),
+    Entry("NCCL_P2P_DISABLE", "1", "GPUs that reach each other's memory are captured without a word, and then never restored"),
+    Entry("NCCL_SHM_DISABLE", "1", "restores hang where ranks share host memory through CUDA"),
+    Entry("NCCL_CUMEM_HOST_ENABLE", "0", "as NCCL_SHM_DISABLE, for a worker that has shared memory on"),
+    Entry("NCCL_SET_THREAD_NAME", "1", "by its threads' names the agent sees whether a communicator is up"),
+    Entry("VLLM_ALLREDUCE_USE_SYMM_MEM", "0", "vLLM's symmetric memory is multicast, as NCCL_NVLS_ENABLE"),
     Entry("NCCL_IB_DISABLE", "1", "queue pairs of InfiniBand live in the adapter: neither CRIU nor the driver can save them"),
     Entry("NCCL_RAS_ENABLE", "0", "its thread keeps TCP connections between the ranks of a job"),
     Entry("NCCL_SOCKET_IFNAME", "lo", "ranks that meet on the pod's address hold connections which end with the pod"),

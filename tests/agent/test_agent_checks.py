@@ -2,11 +2,13 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from chrek_agent.config import AgentConfig
 from chrek_agent.node import checks
+from kubectl_chrek.api.compatibility import Gpu
 
 
 def test_a_node_is_checked_as_a_whole(tmp_path):
@@ -83,23 +85,44 @@ def test_huge_pages_and_io_uring(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("driver", "bindings", "verdict"),
+    ("driver", "able", "bindings", "verdict"),
     [
-        (None, False, "ok"),
-        ("535.1", True, "fail"),
-        ("580.65.06", False, "fail"),
-        ("570.1", True, "warn"),
-        ("580.65.06", True, "ok"),
+        (None, None, False, "ok"),
+        ("535.1", None, True, "fail"),
+        ("580.65.06", None, False, "fail"),
+        ("580.65.06", False, True, "fail"),
+        ("535.1", True, True, "warn"),
+        ("570.1", None, True, "warn"),
+        ("580.65.06", None, True, "ok"),
     ],
 )
-def test_the_gpus_driver(driver, bindings, verdict, monkeypatch):
-    monkeypatch.setattr(checks.gpus, "driver_version", lambda: driver)
+def test_the_gpus_driver(driver, able, bindings, verdict, monkeypatch):
+    with_driver(monkeypatch, driver, able, bindings=bindings)
+    assert checks.check_gpus().verdict == verdict
+
+
+def with_driver(monkeypatch, driver, able, *, bindings=True):
+    monkeypatch.setattr(checks.gpus, "driver_version", lambda *_: driver)
+    monkeypatch.setattr(checks.gpus, "can_checkpoint", lambda: able)
     modules = {name: type(sys)(name) if bindings else None for name in ("cuda", "cuda.bindings", "cuda.bindings.driver")}
     if bindings:
         modules["cuda"].bindings, modules["cuda.bindings"].driver = modules["cuda.bindings"], modules["cuda.bindings.driver"]
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
-    assert checks.check_gpus().verdict == verdict
+
+
+def test_divided_gpus_are_named(monkeypatch):
+    with_driver(monkeypatch, "580.65.06", True)
+    monkeypatch.setattr(checks.gpus, "node_gpus", lambda: ({0: Gpu(), 1: Gpu(mig="enabled"), 3: Gpu(mig="enabled")}, None))
+    check = checks.check_gpus()
+    assert (check.verdict, "GPU 1, 3 divided (MIG)" in check.message) == ("warn", True)
+
+
+def test_the_drivers_library_is_asked_for_its_calls(monkeypatch):
+    assert checks.gpus.can_checkpoint("no-such-library.so") is None
+    assert checks.gpus.can_checkpoint("libc.so.6") is False
+    monkeypatch.setattr(checks.gpus.ctypes, "CDLL", lambda _: SimpleNamespace(cuCheckpointProcessLock=1))
+    assert checks.gpus.can_checkpoint() is True
 
 
 @pytest.mark.parametrize(("skew", "verdict"), [(0.4, "ok"), (-9.0, "ok"), (11.0, "warn"), (-3600.0, "warn")])

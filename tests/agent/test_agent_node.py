@@ -233,9 +233,11 @@ class Store:
         raise SignatureError(f"artifact {generation} is not signed")
 
 
-def verifier(cluster, store):
+async def answer(cluster, store):
     cluster.objects["dynamocheckpoints", "cp"] = deepcopy(CHECKPOINT)
-    return Verifier(cluster, store, Reporter(cluster, "n"), Metrics("n"), "n")
+    verifier = Verifier(cluster, store, Reporter(cluster, "n"), Metrics("n"), "n")
+    assert verifier.is_asked(CHECKPOINT)
+    await verifier.handle("u", "cp", "ns")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ def verifier(cluster, store):
 )
 async def test_a_verification_is_answered(error, result, message):
     cluster = Cluster()
-    await verifier(cluster, Store(error)).handle(CHECKPOINT)
+    await answer(cluster, Store(error))
     first, last = (status["verification"] for status in cluster.statuses[:2])
     assert (first["result"], first["nonce"], first["node"]) == ("running", "7", "n")
     assert (last["result"], last["message"], last["bytes"], last["bytesTotal"]) == (result, message, 3, 7)
@@ -259,17 +261,61 @@ async def test_a_verification_is_answered(error, result, message):
 async def test_only_one_agent_answers():
     cluster = Cluster()
     cluster.refusals = [ConflictError("changed")]
-    await verifier(cluster, Store(AssertionError())).handle(CHECKPOINT)
+    await answer(cluster, Store(AssertionError()))
     assert cluster.statuses == []
 
 
 async def test_progress_is_told_meanwhile(monkeypatch):
     monkeypatch.setattr(verification, "PROGRESS_SECONDS", 0.01)
     cluster, gate = Cluster(), Future()
-    task = asyncio.create_task(verifier(cluster, Store(gate=gate)).handle(CHECKPOINT))
+    task = asyncio.create_task(answer(cluster, Store(gate=gate)))
     while len(cluster.statuses) < 2:
         await asyncio.sleep(0.005)
     gate.set_result(None)
     await task
     assert cluster.statuses[1]["verification"]["result"] == "running"
     assert cluster.statuses[-1]["verification"]["result"] == "ok"
+
+
+class Many(Cluster):
+    """Checkpoints that were all asked for at once."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.claims = []
+        for each in range(number):
+            body = deepcopy(CHECKPOINT)
+            body["metadata"] |= {"name": f"cp-{each}", "uid": f"u-{each}"}
+            self.objects["dynamocheckpoints", f"cp-{each}"] = body
+
+    async def patch(self, resource, name, patch, namespace=None, **options):
+        await super().patch(resource, name, patch, namespace, **options)
+        self.objects[resource.plural, name]["status"] |= patch["status"]
+        if patch["status"]["verification"]["result"] == "running":
+            self.claims.append(name)
+
+
+async def test_those_that_wait_for_their_turn_are_left_to_other_agents():
+    cluster, gate, begun = Many(6), Future(), []
+
+    class Slow(Store):
+        def verify(self, identity_hash, generation, digest, progress=None):
+            begun.append(generation)
+            super().verify(identity_hash, generation, digest, progress)
+
+    verifier = Verifier(cluster, Slow(gate=gate), Reporter(cluster, "n"), Metrics("n"), "n")
+    bodies = list(cluster.objects.values())
+    assert all(map(verifier.is_asked, bodies))
+    assert not any(map(verifier.is_asked, bodies)), "they wait already"
+    tasks = [asyncio.create_task(verifier.handle(f"u-{each}", f"cp-{each}", "ns")) for each in range(6)]
+    while len(begun) < verification.AT_ONCE:
+        await asyncio.sleep(0.001)
+    assert cluster.claims == ["cp-0", "cp-1"]
+    done = {"nonce": "7", "result": "ok"}
+    bodies[3]["status"]["verification"] = bodies[4]["status"]["verification"] = done
+    assert not verifier.is_asked(bodies[3]), "another agent has answered, and the watch tells of it"
+    del cluster.objects["dynamocheckpoints", "cp-5"]
+    gate.set_result(None)
+    await asyncio.gather(*tasks)
+    assert cluster.claims == ["cp-0", "cp-1", "cp-2"]
+    assert [body["status"]["verification"]["result"] for body in bodies[:5]] == ["ok"] * 5

@@ -92,7 +92,8 @@ def _process_reasons(container: Container, worker: Sequence[Process], _: Sequenc
         for name, expected in home.items():
             if _namespace(process.pid, name) not in ("", expected):
                 yield process, f"has a {name} namespace of its own, which cannot be captured"
-        if _children(process.pid) - known:
+        # One of its own namespace has come since the list was made: the freeze will find it.
+        if any(_namespace(child, "pid") not in ("", home["pid"]) for child in _children(process.pid) - known):
             yield process, "has children in a PID namespace of their own, which cannot be captured"
         status = _status(process.pid)
         if status.get("TracerPid", "0") != "0":

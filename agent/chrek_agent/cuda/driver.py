@@ -1,12 +1,13 @@
 """The driver's checkpoint calls, as little of them as we use.
 
 `cuda.bindings` is an optional package: it is imported when the first worker with CUDA comes along, and never without one.
-A map of GPUs is the one thing here that has not run on a GPU.
+Its calls let go of the interpreter's lock, so that threads make them side by side. A map of GPUs has not run on a GPU yet.
 """
 
 import ctypes
 import logging
 from collections.abc import Mapping
+from itertools import permutations
 from typing import Any, Final, Protocol
 
 from chrek_agent.errors import AgentError
@@ -14,8 +15,16 @@ from chrek_agent.errors import AgentError
 LOG: Final = logging.getLogger(__name__)
 
 
+_BUSY: Final = "CUDA_ERROR_NOT_READY"
+_MULTICAST: Final = "CU_DEVICE_ATTRIBUTE_MULTICAST_SUPPORTED"
+
+
 class CudaError(AgentError):
     """The driver refused, or cannot be asked."""
+
+
+class BusyError(CudaError):
+    """A process has not come to rest in the time given; it runs as before."""
 
 
 class Driver(Protocol):
@@ -25,7 +34,7 @@ class Driver(Protocol):
         """The process uses CUDA: the driver has state of it."""
 
     def lock(self, pid: int, seconds: float) -> None:
-        """No CUDA call of the process begins any more; those under way end."""
+        """No CUDA call of the process begins any more; those under way end. Raises BusyError when they do not."""
 
     def checkpoint(self, pid: int) -> None:
         """Moves the process's GPU memory to its host memory and lets its GPUs go. It must be locked."""
@@ -38,6 +47,12 @@ class Driver(Protocol):
 
     def gpus(self) -> list[str]:
         """UUIDs of this node's GPUs, in the driver's order."""
+
+    def peers(self) -> bool:
+        """Some two of this node's GPUs reach each other's memory."""
+
+    def multicast(self) -> bool:
+        """Some GPU of this node can be part of a multicast group, as NVLink SHARP makes them."""
 
 
 class Bindings:
@@ -89,8 +104,20 @@ class Bindings:
 
     def gpus(self) -> list[str]:
         """See Driver."""
-        devices = [self._call("cuDeviceGet", index) for index in range(self._call("cuDeviceGetCount"))]
-        return [_spelled(bytes(self._call("cuDeviceGetUuid", device).bytes)) for device in devices]
+        return [_spelled(bytes(self._call("cuDeviceGetUuid", device).bytes)) for device in self._devices()]
+
+    def peers(self) -> bool:
+        """See Driver."""
+        devices = self._devices()
+        return any(self._call("cuDeviceCanAccessPeer", one, other) for one, other in permutations(devices, 2))
+
+    def multicast(self) -> bool:
+        """See Driver."""
+        attribute = getattr(self._cuda.CUdevice_attribute, _MULTICAST)
+        return any(self._call("cuDeviceGetAttribute", attribute, device) for device in self._devices())
+
+    def _devices(self) -> list[Any]:
+        return [self._call("cuDeviceGet", index) for index in range(self._call("cuDeviceGetCount"))]
 
     def _uuid(self, text: str) -> Any:
         value = self._cuda.CUuuid()
@@ -108,7 +135,8 @@ class Bindings:
         except RuntimeError as error:  # The library finds no libcuda, or one that lacks the function.
             raise CudaError(f"{name}: {error}", hint="see that the driver's libcuda.so.1 is mounted into the agent") from error
         if code != self._cuda.CUresult.CUDA_SUCCESS:
-            raise CudaError(f"{name} failed: {getattr(code, 'name', code)}")
+            said = getattr(code, "name", code)
+            raise (BusyError if said == _BUSY else CudaError)(f"{name} failed: {said}")
         return values[0] if values else None
 
 

@@ -4,9 +4,9 @@ import asyncio
 import json
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -14,8 +14,12 @@ from chrek_agent.container import processes
 from chrek_agent.cuda.detection import DEVICES, gpu_processes
 from chrek_agent.cuda.driver import Bindings, Driver
 from chrek_agent.cuda.hugepages import huge_pages
-from chrek_agent.cuda.sequence import device_map, freeze, thaw, unfreeze
+from chrek_agent.cuda.placing import device_map
+from chrek_agent.cuda.refusals import refuse_gpus
+from chrek_agent.cuda.sequence import Seconds, Told, freeze, thaw, unfreeze
 from chrek_agent.errors import ArtifactError, RestoreError
+from chrek_agent.node.gpus import node_gpus, visible_gpus
+from kubectl_chrek.api.compatibility import Gpu
 
 LOG: Final = logging.getLogger(__name__)
 LOCK_SECONDS: Final = 60.0
@@ -28,10 +32,12 @@ def _wake(pids: Sequence[int]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What a restore needs to know of the GPU processes: PIDs in the container, and UUIDs in the driver's order."""
+    """What a restore needs to know of the GPU processes: PIDs in the container, and its GPUs by minor number."""
 
     pids: list[int]
-    gpus: list[str]
+    gpus: list[Gpu]
+    seconds: Seconds = field(default_factory=dict)
+    """What the driver took to move the memory of each process, by PID in the container."""
 
 
 NOTHING: Final = Frozen([], [])
@@ -42,7 +48,8 @@ FILE: Final = "gpus.json"
 def save(frozen: Frozen, path: Path) -> None:
     """Writes the file. Raises OSError."""
     if frozen.pids:
-        path.write_text(json.dumps(asdict(frozen)))
+        gpus = [gpu.model_dump(mode="json", by_alias=True) for gpu in frozen.gpus]
+        path.write_text(json.dumps({"pids": frozen.pids, "gpus": gpus, "seconds": frozen.seconds}))
 
 
 def load(path: Path) -> Frozen:
@@ -55,8 +62,10 @@ def load(path: Path) -> Frozen:
         return NOTHING
     try:
         content = json.loads(path.read_text())
-        return Frozen([int(pid) for pid in content["pids"]], [str(uuid) for uuid in content["gpus"]])
-    except (ValueError, TypeError, KeyError) as error:
+        gpus = [Gpu(uuid=gpu) if isinstance(gpu, str) else Gpu.model_validate(gpu) for gpu in content["gpus"]]
+        seconds = {int(pid): float(value) for pid, value in content.get("seconds", {}).items()}
+        return Frozen([int(pid) for pid in content["pids"]], gpus, seconds)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(f"{path.name} is damaged") from error
 
 
@@ -67,10 +76,19 @@ class Gpus:
         opened: Opens the driver.
         devices: What is there on a node with a GPU.
         huge: Whether the node may use huge pages while the driver moves memory to the host.
+        listed: The node's GPUs, by minor number.
     """
 
-    def __init__(self, opened: Callable[[], Driver] = Bindings, devices: Path = DEVICES, *, huge: bool = False) -> None:
+    def __init__(
+        self,
+        opened: Callable[[], Driver] = Bindings,
+        devices: Path = DEVICES,
+        *,
+        huge: bool = False,
+        listed: Callable[[], Mapping[int, Gpu]] = lambda: node_gpus()[0],
+    ) -> None:
         self._opened = opened
+        self._listed = listed
         self._huge = huge
         self._devices = devices
         self._driver: Driver | None = None
@@ -82,15 +100,20 @@ class Gpus:
 
     @asynccontextmanager
     async def frozen_gpu(
-        self, tree: Sequence[processes.Process], wake: Callable[[], None], turning: Callable[[Path], None]
+        self,
+        tree: Sequence[processes.Process],
+        wake: Callable[[], None],
+        turning: Callable[[Path], None],
+        told: Told = lambda *_: None,
     ) -> AsyncIterator[Frozen]:
         """GPU memory is in host memory while the block runs, to be dumped as any other; yields what a restore needs to know.
 
         However the block ends, the source is given its GPUs back. The driver does that through the processes themselves, so the
         tree must run again: `wake` is called for that, and only for a tree with CUDA. The block therefore lasts until all that
-        belongs to one moment has been copied. `turning`: see huge_pages.
+        belongs to one moment has been copied. `turning`: see huge_pages; `told`: see freeze.
 
         Raises:
+            CaptureError: It could be captured, but never restored; nothing was touched.
             CudaError: The driver refuses; everything is as before.
         """
         users = await asyncio.to_thread(self._users, tree)
@@ -98,40 +121,52 @@ class Gpus:
             yield NOTHING
             return
         pids, driver = [process.pid for process in users], self._open()
+        await asyncio.to_thread(refuse_gpus, users, tree, driver)
         with huge_pages(turning) if self._huge else nullcontext():
-            await asyncio.to_thread(freeze, driver, pids, lock_seconds=LOCK_SECONDS)
+            seconds = await asyncio.to_thread(freeze, driver, pids, lock_seconds=LOCK_SECONDS, told=told)
         try:
-            yield Frozen([process.inner for process in users], await asyncio.to_thread(driver.gpus))
+            by_inner = {process.inner: seconds[process.pid] for process in users}
+            LOG.info("GPU memory is on the host; seconds by process: %s", by_inner)
+            yield Frozen(list(by_inner), await asyncio.to_thread(self._gpus, users[0], driver), by_inner)
         finally:
             wake()
             await asyncio.shield(asyncio.to_thread(unfreeze, driver, pids))
 
-    async def thaw_gpu(self, frozen: Frozen, tree: Sequence[processes.Process], here: Sequence[str] | None = None) -> None:
+    async def thaw_gpu(self, frozen: Frozen, tree: Sequence[processes.Process]) -> Seconds:
         """After CRIU, and once all memory is there: gives the restored tree its GPUs, and lets it use them.
 
         Its GPU processes are made to run (SIGCONT), because the driver works through them.
 
         Args:
-            frozen: From the manifest.
+            frozen: From the artifact.
             tree: The restored processes.
-            here: UUIDs of the GPUs that the container may use; None for all of the node's.
+
+        Returns:
+            What the driver took for each GPU process, by PID in the container.
 
         Raises:
             CudaError: The driver refuses; the tree must be ended.
-            RestoreError: A GPU process is not there, or there are fewer GPUs than were captured.
+            RestoreError: A GPU process is not there, or the GPUs here are not like those of the capture.
         """
         if not frozen.pids:
-            return
-        by_inner = {process.inner: process.pid for process in tree}
+            return {}
+        by_inner = {process.inner: process for process in tree}
         missing = [pid for pid in frozen.pids if pid not in by_inner]
         if missing:
             raise RestoreError(f"GPU process {missing[0]} of the captured worker is not there")
         driver = await asyncio.to_thread(self._open)
-        pids = [by_inner[pid] for pid in frozen.pids]
-        present = list(here) if here is not None else await asyncio.to_thread(driver.gpus)
-        pairs = device_map(frozen.gpus, present)
-        _wake(pids)
-        await asyncio.to_thread(thaw, driver, pids, pairs)
+        users = [by_inner[pid] for pid in frozen.pids]
+        pairs = device_map(frozen.gpus, await asyncio.to_thread(self._gpus, users[0], driver))
+        _wake([process.pid for process in users])
+        taken = await asyncio.to_thread(thaw, driver, [process.pid for process in users], pairs)
+        seconds = {process.inner: taken[process.pid] for process in users}
+        LOG.info("GPU memory is back; seconds by process: %s", seconds)
+        return seconds
+
+    def _gpus(self, user: processes.Process, driver: Driver) -> list[Gpu]:
+        """The GPUs that a process sees; where the node does not tell, all that the driver knows."""
+        found = visible_gpus(user.pid, self._listed())
+        return found if found and all(gpu.uuid for gpu in found) else [Gpu(uuid=uuid) for uuid in driver.gpus()]
 
     def _users(self, tree: Sequence[processes.Process]) -> list[processes.Process]:
         candidates = gpu_processes(tree) if self.present else []

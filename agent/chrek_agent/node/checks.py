@@ -216,7 +216,8 @@ def check_gpus() -> NodeCheck:
     if driver is None:
         return NodeCheck(name="gpu", message="no NVIDIA driver: workers without GPUs only")
     parts = tuple(int(part) for part in driver.split("."))
-    if parts < OLDEST_DRIVER:
+    able = gpus.can_checkpoint()
+    if able is False or (able is None and parts < OLDEST_DRIVER):
         return NodeCheck(name="gpu", verdict=FAIL, message=f"driver {driver} cannot checkpoint GPUs", fix="install a driver >= 580")
     try:
         import cuda.bindings.driver  # type: ignore[import-not-found, unused-ignore] # noqa: F401 - asked for, not used
@@ -226,6 +227,10 @@ def check_gpus() -> NodeCheck:
     if parts < OLDEST_REMAP_DRIVER:
         message = f"driver {driver} restores onto the very same GPUs only"
         return NodeCheck(name="gpu", verdict=WARN, message=message, fix="install a driver >= 580")
+    divided = sorted(minor for minor, gpu in gpus.node_gpus()[0].items() if gpu.mig)
+    if divided:
+        message = f"driver {driver}; GPU {', '.join(map(str, divided))} divided (MIG): workers on parts of it cannot be captured"
+        return NodeCheck(name="gpu", verdict=WARN, message=message, fix="nvidia-smi -mig 0, where workers are to be captured")
     return NodeCheck(name="gpu", message=f"driver {driver}")
 
 

@@ -1,6 +1,8 @@
 """The node's GPUs and its driver, and which of them a container has."""
 
+import ctypes
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +22,14 @@ def driver_version(directory: Path = DRIVER) -> str | None:
     except OSError:
         return None
     return found[1] if found else None
+
+
+def can_checkpoint(library: str = "libcuda.so.1") -> bool | None:
+    """Whether the driver has the calls for it; None where its library is not to be found."""
+    try:
+        return hasattr(ctypes.CDLL(library), "cuCheckpointProcessLock")
+    except OSError:
+        return None
 
 
 def node_gpus(directory: Path = DRIVER) -> tuple[dict[int, Gpu], str | None]:
@@ -73,10 +83,15 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def container_gpus(container: Container, gpus: dict[int, Gpu]) -> list[Gpu]:
+def container_gpus(container: Container, gpus: Mapping[int, Gpu]) -> list[Gpu]:
     """Those whose device files the container has, by minor number."""
+    return visible_gpus(container.init, gpus)
+
+
+def visible_gpus(pid: int, gpus: Mapping[int, Gpu]) -> list[Gpu]:
+    """Those whose device files a process sees, by minor number: the driver counts them all, whatever CUDA_VISIBLE_DEVICES says."""
     try:
-        entries = list((PROC / str(container.init) / "root" / "dev").iterdir())
+        entries = list((PROC / str(pid) / "root" / "dev").iterdir())
     except OSError:
         return []
     minors = sorted(int(match[1]) for entry in entries if (match := _DEVICE.fullmatch(entry.name)))
