@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """The inference worker of `kubectl chrek demo`: all-MiniLM-L6-v2 behind an OpenAI-shaped HTTP API, on the CPU.
 
-It knows nothing of checkpoints: a start takes what loading the frameworks, the weights and the warm-up take, and no more.
+A start takes what loading the frameworks, the weights and the warm-up take, and no more. Of checkpoints it knows the hook alone, by
+which each copy of a capture draws random numbers of its own.
 It runs under the system's Python with the system's torch; PYTHONPATH names the directory that scripts/install-demo made.
 """
 
@@ -11,6 +12,7 @@ import gc
 import importlib.util
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -47,9 +49,11 @@ class Engine:
 
     def __init__(self, threads: int) -> None:
         log("importing torch and sentence-transformers")
+        import numpy
         import torch
         from sentence_transformers import SentenceTransformer
 
+        self._drawn_from = {"python": random.random, "numpy": numpy.random.random, "torch": lambda: torch.rand(1)}
         torch.set_num_threads(threads)
         torch.set_grad_enabled(False)
         log(f"loading {MODEL} (torch {torch.__version__}, {threads} thread{'s' if threads > 1 else ''})")
@@ -72,6 +76,10 @@ class Engine:
             tokens = int(self._model.tokenize(texts)["attention_mask"].sum())
             self._served += 1
         return vectors, tokens
+
+    def draw(self) -> dict[str, float]:
+        """The next number of each generator of random numbers that a program here would take one from."""
+        return {name: float(generator()) for name, generator in self._drawn_from.items()}
 
     def _encode(self, texts: list[str]) -> list[list[float]]:
         vectors: list[list[float]] = self._model.encode(texts, batch_size=BATCH_SIZE, show_progress_bar=False).tolist()
@@ -107,8 +115,10 @@ class Handler(BaseHTTPRequestHandler):
             self._reply(200, {"status": "ok"})
         elif path == "/":
             self._reply(200, self._state())
+        elif path == "/draw":
+            self._reply(200, self.engine.draw())
         else:
-            self._fail(404, f"no such path: {path}; there are /, /healthz and /v1/embeddings")
+            self._fail(404, f"no such path: {path}; there are /, /draw, /healthz and /v1/embeddings")
 
     def do_POST(self) -> None:
         path = self.path.partition("?")[0]
@@ -200,12 +210,23 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+def install_hook() -> None:
+    """Has the generators of random numbers seeded anew in each copy of this process, where it is one that is captured."""
+    sys.path.append("/chrek/chrek_worker.pyz")
+    try:
+        from chrek_worker import hook
+    except ImportError:  # Not in a pod that may be captured.
+        return
+    hook.install()
+
+
 def serve(host: str, port: int, engine: Engine) -> None:
     Handler.engine = engine
     try:
         server = Server((host, port), Handler)
     except OSError as error:
         sys.exit(f"worker: cannot listen on {host}:{port}: {error.strerror}")
+    install_hook()
     with server:
         log(f"ready on port {server.server_port}")
         server.serve_forever()

@@ -9,6 +9,7 @@ import os
 import random
 import secrets
 import socket
+import ssl
 import sys
 import threading
 import zlib
@@ -18,6 +19,7 @@ from chrek_worker import apart
 
 BORN_AS = socket.gethostname()
 TOKEN = secrets.token_hex(8)
+ssl.RAND_bytes(8)  # OpenSSL's generator is seeded before the capture, as that of a server with TLS.
 FICKLE = "--fickle" in sys.argv
 WEIGHTS = [1, 2, 3]
 LARGE = apart.buffer(5 << 20)
@@ -59,7 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             {
                 "token": TOKEN,
                 "answer": answer(),
-                "random": draw() if self.path == "/" else None,
+                "random": [draw(), ssl.RAND_bytes(8).hex()] if self.path == "/" else None,
                 "pod": os.environ["POD_NAME"],
                 "apart": zlib.crc32(LARGE),
             }

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 import zlib
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from kubectl_chrek.cluster.resources import GRAPHS, PODS
 SCRIPT = Path(__file__).with_name("accepted_worker.py")
 ENGINES = Path(__file__).parents[1] / "worker" / "recorded_engines.py"
 PYTHON = "/usr/bin/python3"  # The system's torch is that of the demo.
-TORCH = subprocess.run([PYTHON, "-c", "import importlib.util as u; raise SystemExit(u.find_spec('torch') is None)"], check=False)
+TORCH = Path("/usr/lib/python3/dist-packages/torch")
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def hooked(lab):
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), pytest.param(("--torch",), marks=pytest.mark.skipif(TORCH.returncode != 0, reason="needs the system's torch"))],
+    [(), pytest.param(("--torch",), marks=pytest.mark.skipif(not TORCH.exists(), reason="needs apt-get install python3-torch"))],
 )
 async def test_two_restores_at_once_answer_the_same_and_draw_differently(hooked, arguments):
     name = await hooked.prewarm("probe/accepted", *arguments)
@@ -53,7 +52,7 @@ async def test_two_restores_at_once_answer_the_same_and_draw_differently(hooked,
     assert [one["token"], one["answer"]] == [two["token"], two["answer"]]
     assert arguments or one["answer"] == [one["token"], 7]  # Its own hook has dropped its weights, and loaded others.
     assert one["apart"] == two["apart"] == zlib.crc32(b"weights!" * (5 << 17))
-    assert one["random"] != two["random"]
+    assert [drawn for drawn in one["random"] if drawn in two["random"]] == []
     assert [one["pod"], two["pod"]] == [first["metadata"]["name"], second["metadata"]["name"]]
 
 

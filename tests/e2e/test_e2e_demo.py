@@ -1,4 +1,4 @@
-"""The demo's own worker, which knows nothing of checkpoints: two copies at once of one capture are the model that was captured."""
+"""The demo's own worker: two copies at once of one capture are the model that was captured, and draw numbers of their own."""
 
 import asyncio
 import json
@@ -50,3 +50,6 @@ async def test_two_copies_at_once_are_one_model(embedding):
     states = [embedding.ask(pod) for pod in (first, second)]
     assert states[0]["started_at"] == states[1]["started_at"]  # Once, for both: neither has loaded anything.
     assert states[0]["hostname"] != states[1]["hostname"]
+    one, two = (embedding.ask(pod, "/draw") for pod in (first, second))
+    assert one.keys() == two.keys() == {"python", "numpy", "torch"}
+    assert [generator for generator in one if one[generator] == two[generator]] == []

@@ -31,6 +31,9 @@ class FakeEngine:
         self.served += 1
         return [[float(len(text))] for text in texts], len(texts)
 
+    def draw(self):
+        return {"python": 0.5}
+
 
 @pytest.fixture
 def connection(worker, monkeypatch):
@@ -65,6 +68,10 @@ def test_embeddings_have_the_shape_of_openai_and_count_as_requests(connection):
     assert (before["requests"], after["requests"]) == (0, 2)
     assert after["started_at"] == before["started_at"]
     assert after["uptime_seconds"] >= before["uptime_seconds"] > 0
+
+
+def test_a_number_is_drawn(connection):
+    assert ask(connection, "GET", "/draw") == (200, {"python": 0.5})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 NOT_FOUND = (404, {"detail": "Not Found"})
 TEXT = " Paris. The capital of Germany is Berlin."
+LOGPROBS = [-0.25, -1.5]
 
 
 class Engine:
@@ -20,7 +21,7 @@ class Engine:
     owner = ""
 
     def __init__(self, address=("127.0.0.1", 0)):
-        self.asked, self.sent, self.text, self.key, self.broken = [], [], TEXT, "", {}
+        self.asked, self.sent, self.text, self.key, self.broken, self.likely = [], [], TEXT, "", {}, LOGPROBS
         engine = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -61,13 +62,23 @@ class Engine:
     def answer(self, route, query, body, *, authorized):
         return NOT_FOUND
 
+    @property
+    def said(self):
+        """What the adapters of the OpenAI routes record of it."""
+        told = {"logprobs of POST /v1/completions": json.dumps(self.likely)} if self.likely else {}
+        return {"GET /health": "200", "POST /v1/completions": self.text, **told}
+
     def models(self):
         return 200, {"object": "list", "data": [{"id": "the-model", "object": "model", "owned_by": self.owner}]}
 
     def completion(self, body):
         assert body["model"] == "the-model"
         assert body["temperature"] == 0
-        return 200, {"object": "text_completion", "choices": [{"index": 0, "text": self.text, "finish_reason": "length"}]}
+        if body.get("logprobs") and not self.likely:
+            return 400, {"error": "logprobs are off"}
+        likely = {"token_logprobs": self.likely, "tokens": [" Paris", "."]} if body.get("logprobs") else None
+        choice = {"index": 0, "text": self.text, "logprobs": likely, "finish_reason": "length"}
+        return 200, {"object": "text_completion", "choices": [choice]}
 
 
 class Vllm(Engine):

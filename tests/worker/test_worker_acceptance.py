@@ -17,7 +17,7 @@ def test_an_engine_is_recorded_put_to_sleep_and_woken(engine, control):
     record = prepare(control, command, request(server))
     assert server.sleeping
     assert record["adapter"] == "vllm"
-    assert record["answers"] == {"GET /health": "200", "POST /v1/completions": server.text}
+    assert record["answers"] == server.said
     assert accept(control, command, record | {"check": True}) == {}
     assert not server.sleeping
 
@@ -27,6 +27,14 @@ def test_another_answer_is_told_with_both(engine, control):
     record = prepare(control, ["trtllm-serve"], request(server))
     server.text = " London."
     with pytest.raises(AdapterError, match=r"POST /v1/completions: the restored worker answers ' London.*before.* Paris"):
+        accept(control, ["trtllm-serve"], record | {"check": True})
+
+
+def test_the_same_words_that_are_likely_otherwise_are_another_answer(engine, control):
+    server = engine("trtllm")
+    record = prepare(control, ["trtllm-serve"], request(server))
+    server.likely = [-0.25, -1.25]
+    with pytest.raises(AdapterError, match=r"logprobs of POST /v1/completions: .*\[-0.25, -1.25\].*before.*\[-0.25, -1.5\]"):
         accept(control, ["trtllm-serve"], record | {"check": True})
 
 

@@ -20,7 +20,7 @@ def test_vllm_sleeps_and_wakes_up(engine, worker_of):
     assert vllm.quiesce(worker, notes) == state == {"sleeping": True}
     vllm.resume(worker, state)
     assert not server.sleeping
-    assert vllm.check(worker) == before == {"GET /health": "200", "POST /v1/completions": server.text}
+    assert vllm.check(worker) == before == server.said
 
 
 def test_vllm_without_sleep_mode_is_paused(engine, worker_of):
@@ -106,8 +106,15 @@ def test_trtllm_is_asked_and_left_as_it_is(engine, worker_of):
     trtllm.ready(worker)
     assert trtllm.quiesce(worker, notes) == {}
     trtllm.resume(worker, {})
-    assert trtllm.check(worker) == {"GET /health": "200", "POST /v1/completions": server.text}
+    assert trtllm.check(worker) == server.said
     assert not any("memory" in asked for asked in server.asked)
+
+
+def test_a_server_that_tells_no_likelihoods_is_asked_without(engine, worker_of):
+    server = engine("vllm", developing=False)
+    server.likely = []
+    assert vllm.check(worker_of(server)) == {"GET /health": "200", "POST /v1/completions": server.text}
+    assert ["logprobs" in body for request, body in server.sent if request == "POST /v1/completions"] == [True, False]
 
 
 @pytest.mark.parametrize("adapter", [vllm, sglang, trtllm])

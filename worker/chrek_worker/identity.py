@@ -6,8 +6,11 @@ random numbers. A worker with the hook has both renewed; docs/worker-contract.md
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import random
+import re
 import socket
 import sys
 from pathlib import Path
@@ -25,6 +28,8 @@ VARIABLES = {
     "dyn_discovery_backend": "DYN_DISCOVERY_BACKEND",
 }
 """File in /etc/podinfo -> the variable that it renews, where there is one."""
+SEED = 48
+_LIBCRYPTO = re.compile(r"(/\S*/libcrypto[^/\s]*\.so[^/\s]*)$", re.MULTILINE)
 
 
 def renew(podinfo: str = names.PODINFO_DIR) -> None:
@@ -50,10 +55,24 @@ def renew_environment(podinfo: str = names.PODINFO_DIR) -> None:
 
 
 def renew_random() -> None:
-    """New seeds for Python's, NumPy's and torch's global generators, of those that are loaded; on the GPU as well."""
+    """New seeds for Python's, NumPy's, torch's and OpenSSL's global generators, of those that are loaded; on the GPU as well."""
     random.seed()
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None:
         numpy.random.seed()
     if torch is not None:
         torch.seed()
+    renew_openssl()
+
+
+def renew_openssl(maps: str = "/proc/self/maps") -> None:
+    """Has each OpenSSL of this process seeded by the kernel anew: it makes the keys of TLS connections.
+
+    By itself it does that after a fork, which it knows by the PID, and once an hour: copies would make the same keys until then.
+    """
+    python = sys.modules.get("_ssl")
+    if python is not None:
+        python.RAND_add(os.urandom(SEED), float(SEED))
+    for path in sorted(set(_LIBCRYPTO.findall(Path(maps).read_text(errors="surrogateescape")))):
+        with contextlib.suppress(OSError, AttributeError):  # Removed meanwhile, or not OpenSSL's.
+            ctypes.CDLL(path, mode=os.RTLD_NOLOAD).RAND_seed(os.urandom(SEED), SEED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from chrek_worker.adapters.http import ask, parse, succeed
 
 PROMPT = "The capital of France is"
 TOKENS = 16
+COMPLETIONS = "/v1/completions"
 
 
 def bearer(key: str | None) -> dict[str, str]:
@@ -32,19 +34,28 @@ def card(port: int, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
 
 
 def generated(port: int, headers: Mapping[str, str] | None = None) -> Answers:
-    """What the model writes on at temperature 0; nothing where the server does not complete text."""
+    """What the model writes on at temperature 0, and how likely it found each token; nothing where it does not complete text."""
     model = card(port, headers).get("id")
     if not isinstance(model, str):
         return {}
     request = {"model": model, "prompt": PROMPT, "max_tokens": TOKENS, "temperature": 0, "seed": 0}
-    status, body = ask(port, "POST", "/v1/completions", request, headers=headers)
+    status, body = ask(port, "POST", COMPLETIONS, {**request, "logprobs": 1}, headers=headers)
+    if status >= 400:  # There are servers and settings that tell no likelihoods.
+        status, body = ask(port, "POST", COMPLETIONS, request, headers=headers)
     if status >= 500:
-        raise AdapterError(f"POST /v1/completions: the server answered {status}")
+        raise AdapterError(f"POST {COMPLETIONS}: the server answered {status}")
+    return _written(body)
+
+
+def _written(body: bytes) -> Answers:
     try:
-        text = parse(body)["choices"][0]["text"]
+        choice = parse(body)["choices"][0]
+        found = {f"POST {COMPLETIONS}": str(choice["text"])}
     except (KeyError, IndexError, TypeError):
         return {}
-    return {"POST /v1/completions": str(text)}
+    logprobs = choice.get("logprobs")
+    likely = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
+    return {**found, f"logprobs of POST {COMPLETIONS}": json.dumps(likely)} if likely else found
 
 
 def checked(worker: Worker, default_port: int, headers: Mapping[str, str]) -> Answers:
