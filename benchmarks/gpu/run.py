@@ -107,7 +107,7 @@ PARTS: Parts = {
     "smoke": (60, lambda lab, note: part_worker(lab, note, "weights", "1", 2, plain=1, ours=1)),
     "weights-4": (90, lambda lab, note: part_worker(lab, note, "weights", "4", 5, plain=3, ours=3)),
     "weights-16": (300, lambda lab, note: part_worker(lab, note, "weights", "16", 17.5, plain=3, ours=5, more=True)),
-    "weights-16s": (200, lambda lab, note: part_worker(lab, note, "weights", "16", 17.5, plain=2, ours=3)),
+    "weights-16-short": (200, lambda lab, note: part_worker(lab, note, "weights", "16", 17.5, plain=2, ours=3)),
     "llama-8b": (160, lambda lab, note: part_worker(lab, note, "llama", "8b", 17, plain=1, ours=3)),
     "weights-32": (220, lambda lab, note: part_worker(lab, note, "weights", "32", 33.5, plain=1, ours=2)),
     "fill-16": (90, lambda lab, note: filling.part_fill(lab, note, 16, runs=3)),

@@ -9,7 +9,7 @@ import mmap
 import os
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -53,13 +53,13 @@ class Serving:
         self.layouts: dict[int, Layout] = {}
         self._chunks: dict[tuple[int, int], dict[int, Chunk]] = {}
         self._stop = threading.Event()
+        self._begin = threading.Event()
         self._laid_out = threading.Event()
         self._verified = threading.Event()
         self._trouble: Exception | None = None
         self._lock = threading.Lock()
         self._loaded: set[int] = set()
         self._listener: Listener | None = None
-        self._checkers: Checkers | None = None
         self._verifier = threading.Thread(target=self._verify, name="apart-verify", daemon=True)
         self._loop = asyncio.get_running_loop()
         self.done = asyncio.Event()
@@ -72,28 +72,21 @@ class Serving:
     async def __aenter__(self) -> Self:
         if self._owners:
             self._listener = await asyncio.to_thread(Listener, self._container, self._serve)
-            self._checkers = await asyncio.to_thread(Checkers, self.bytes)
+            self._verifier.start()
         return self
 
     def verify(self) -> None:
-        """Begins to verify, with all processors, beside whatever else is done; to be called once, before the worker runs."""
-        if self._owners:
-            self._verifier.start()
+        """Begins to verify, with all processors, beside whatever else is done; to be called before the worker runs."""
+        self._begin.set()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await asyncio.shield(asyncio.to_thread(self._close))
 
     def _close(self) -> None:
         self._stop.set()
-        if self._verifier.ident is None:
-            self._trouble = RestoreError("the restore has ended")
-            self._laid_out.set()
-            self._verified.set()
-        else:
-            self._verifier.join()
-        if self._checkers is not None:
-            self._checkers.close()
+        self._begin.set()
         if self._listener is not None:
+            self._verifier.join()
             self._listener.close()
         self._files.close()
 
@@ -156,12 +149,14 @@ class Serving:
 
     def _verify(self) -> None:
         try:
-            for owner, runs in self._owners.items():
-                self.layouts[owner] = lay_out(self._artifact, runs, self._files)
-            places = {(chunk.place.pack, chunk.place.offset): chunk for each in self.layouts.values() for chunk in each.chunks}
-            self._laid_out.set()
-            if self._checkers is not None:
-                self._checkers.check(self._artifact, [places[key] for key in sorted(places)], stop=self._stop)
+            with closing(Checkers(self.bytes)) as checkers:
+                self._begin.wait()
+                for owner, runs in self._owners.items():
+                    self.layouts[owner] = lay_out(self._artifact, runs, self._files)
+                chunks = [chunk for each in self.layouts.values() for chunk in each.chunks]
+                self._laid_out.set()
+                places = {(chunk.place.pack, chunk.place.offset): chunk for chunk in chunks}
+                checkers.check(self._artifact, [places[key] for key in sorted(places)], stop=self._stop)
         except Stopped:
             self._trouble = RestoreError("the restore has ended")
         except Exception as error:

@@ -22,7 +22,6 @@ from chrek_agent.memory.late import Stretch, is_late
 from chrek_agent.memory.packs import RAW
 from chrek_agent.memory.pool import Stopped
 from chrek_agent.store.artifact import Artifact
-from chrek_agent.store.chunking import CHUNK
 from chrek_agent.store.codec import NAMES
 from chrek_agent.store.model import Run
 from chrek_agent.store.reading import Chunk
@@ -192,16 +191,7 @@ def crew_size(artifact: Artifact, processors: Collection[int] = ()) -> int:
     None where the agent's own threads do as well.
     """
     size = min(_MOST, len(processors or os.sched_getaffinity(0))) // THREADS
-    return size if size >= 2 and _stored(artifact) >= LEAST else 0
-
-
-def _stored(artifact: Artifact) -> int:
-    """Bytes that there are to write, about."""
-    most = sum(min(run.length, CHUNK * (len(run.chunks) - run.chunks.count(None))) for run in artifact.memory)
-    if not LEAST <= most < 4 * LEAST:
-        return most
-    # Of a worker without its GPU's memory more than half may be zeros within chunks.
-    return sum(chunk.place.stored for run in artifact.memory for chunk in artifact.chunks(run))
+    return size if size >= 2 and sum(run.length for run in artifact.memory) >= LEAST else 0
 
 
 def _suits(run: Run, chunk: Chunk) -> bool:
