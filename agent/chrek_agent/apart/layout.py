@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from chrek_agent.apart.readonly import ReadOnly
@@ -46,6 +47,7 @@ class Files:
     def __init__(self, artifact: Artifact) -> None:
         self._artifact = artifact
         self._numbers: dict[str, int | None] = {}
+        self._directories: dict[Path, ReadOnly] = {}
         self.descriptors: list[int] = []
 
     def number(self, chunk: Chunk) -> int | None:
@@ -61,8 +63,10 @@ class Files:
         path = chunk.place.path
         with suppress(OSError):  # Such as a kernel without such mounts.
             if path is not None:
-                with ReadOnly(path.parent) as directory:
-                    self.descriptors.append(directory.open(path.name))
+                # One for all packs: the end of each takes milliseconds.
+                if path.parent not in self._directories:
+                    self._directories[path.parent] = ReadOnly(path.parent)
+                self.descriptors.append(self._directories[path.parent].open(path.name))
                 return len(self.descriptors) - 1
         return None
 
@@ -70,6 +74,8 @@ class Files:
         """Closes them."""
         while self.descriptors:
             os.close(self.descriptors.pop())
+        while self._directories:
+            self._directories.popitem()[1].close()
 
 
 def lay_out(artifact: Artifact, runs: Iterable[Run], files: Files) -> Layout:
