@@ -1,9 +1,10 @@
 """Packs that are not on this machine, read ahead of a restore in the order in which it wants their chunks.
 
 Neighbours are asked for together: a request for each chunk would cost the server and us half as much again. What comes goes into a
-fixed number of buffers, which bound the memory however large the artifact is, and is copied from there once.
+fixed number of buffers, which bound the memory however large the artifact is, and is looked at there: nothing is copied.
 """
 
+import ctypes
 import mmap
 import threading
 import time
@@ -13,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import finalize
 
 from chrek_agent.store.backend import Backend, Wanted
 from chrek_agent.store.cached import Through
@@ -26,6 +28,10 @@ SMALL: Final = 512 << 10
 """A chunk of so many bytes is asked for by itself when there is no buffer for its neighbours too."""
 BUFFERS: Final = MOST
 """Of `SPAN` bytes each: 128 MiB."""
+WAITING: Final = 3
+"""Spans that are there, or are being read from, besides as many as are on their way: more would be memory touched for nothing."""
+
+_Shared: Final = ctypes.c_char * SPAN
 
 
 @dataclass(slots=True, eq=False)
@@ -37,9 +43,7 @@ class Span:
     end: int
     left: int = 0
     offsets: list[int] = field(default_factory=list)
-    readers: int = 0
     used: int = 0
-    buffer: memoryview | None = None
     loaded: Future[memoryview] | None = None
 
 
@@ -72,8 +76,7 @@ class Ahead(Through):
         self._lock = threading.Lock()
         self._spans: dict[tuple[str, int], Span] = {}
         self._queue: deque[Span] = deque()
-        self._free: list[memoryview] = []
-        self._unmade = BUFFERS
+        self._buffers = Buffers()
         self._active = self._clock = 0
         self._pace = Pace()
         self._pool: ThreadPoolExecutor | None = None
@@ -87,21 +90,13 @@ class Ahead(Through):
             self._spans.update(((span.key, offset), span) for span in spans for offset in span.offsets)
             self._pump()
 
-    def read_into(self, key: str, offset: int, into: memoryview) -> int:
+    def view(self, key: str, offset: int, into: memoryview) -> memoryview:
         """What has been fetched, or will be soon; all else from there."""
-        span = self._take(key, offset, len(into))
-        if span is None or span.loaded is None:
-            return self.inner.read_into(key, offset, into)
-        try:
-            start = offset - span.start
-            piece = span.loaded.result()[start : start + len(into)]
-            into[: len(piece)] = piece
-            return len(piece)
-        finally:
-            with self._lock:
-                span.readers -= 1
-                self._settle(span)
-                self._pump()
+        found = self._take(key, offset, len(into))
+        if found is None:
+            return super().view(key, offset, into)
+        loaded, start = found
+        return loaded.result()[offset - start : offset - start + len(into)]
 
     def forget(self, key: str, offset: int, length: int) -> None:
         """What was read there was not right: from now on it is asked for by itself."""
@@ -117,39 +112,41 @@ class Ahead(Through):
         if pool is not None:
             pool.shutdown(wait=False)
 
-    def _take(self, key: str, offset: int, length: int) -> Span | None:
-        """The span that it is in, which is there or on its way; None where it is better asked for by itself."""
+    def _take(self, key: str, offset: int, length: int) -> tuple[Future[memoryview], int] | None:
+        """The span that it is in, which is there or on its way, and where that begins; None: it is better asked for by itself."""
         with self._lock:
             span = self._spans.get((key, offset))
             if span is None or span.left <= 0 or offset + length > span.end:
                 return None
             span.left -= 1
-            if span.loaded is None and not self._begin(span, evict=length < SMALL):
+            loaded = span.loaded or self._begin(span, evict=length < SMALL)
+            if loaded is None:
                 return None
             self._clock += 1
             span.used = self._clock
-            span.readers += 1
-            return span
+            span.loaded = loaded if span.left else None  # The last reader's view is the last that keeps the buffer.
+            self._pump()
+            return loaded, span.start
 
     def _pump(self) -> None:
-        """Begins to fetch as much as should be on its way at once, unless as much waits to be read. The lock is held."""
-        while self._queue and self._active < self._pace.parallel and self._held < 2 * self._pace.parallel:
+        """Begins to fetch as much as should be on its way at once, unless enough waits to be read. The lock is held."""
+        while self._queue and self._active < self._pace.parallel and self._buffers.used < self._pace.parallel + WAITING:
             span = self._queue[0]
-            if span.loaded is None and span.left > 0 and not self._begin(span, evict=False):
+            if span.loaded is None and span.left > 0 and self._begin(span, evict=False) is None:
                 return
             self._queue.popleft()
 
-    def _begin(self, span: Span, *, evict: bool) -> bool:
+    def _begin(self, span: Span, *, evict: bool) -> Future[memoryview] | None:
         """Fetches a span if there is a buffer for it. The lock is held."""
         buffer = None if self._closed else self._buffer(evict=evict)
         if buffer is None:
-            return False
+            return None
         if self._pool is None:
             self._pool = ThreadPoolExecutor(MOST, thread_name_prefix="ahead")
-        span.buffer, span.loaded = buffer, Future()
+        span.loaded = Future()
         self._active += 1
         self._pool.submit(self._load, span, span.loaded, buffer[: span.end - span.start])
-        return True
+        return span.loaded
 
     def _load(self, span: Span, loaded: Future[memoryview], view: memoryview) -> None:
         try:
@@ -157,42 +154,55 @@ class Ahead(Through):
         except BaseException as error:
             loaded.set_exception(error)
         finally:
+            del loaded  # Else the error would keep it by way of this frame, and the buffer too.
             with self._lock:
                 self._active -= 1
                 self._pace.note(len(view), time.monotonic())
-                self._settle(span)
                 self._pump()
 
-    @property
-    def _held(self) -> int:
-        """Buffers in use."""
-        return BUFFERS - self._unmade - len(self._free)
-
-    def _settle(self, span: Span) -> None:
-        """Takes the buffer of a span back that nobody will read from. The lock is held."""
-        if span.left <= 0 and not span.readers and span.loaded is not None and span.loaded.done():
-            self._release(span)
-
-    def _release(self, span: Span) -> None:
-        if span.buffer is not None:
-            self._free.append(span.buffer)
-        span.buffer = span.loaded = None
-
     def _buffer(self, *, evict: bool) -> memoryview | None:
-        """A free one, or that of the span which has not been read from for the longest time. The lock is held."""
-        if not self._free and self._unmade:
-            self._unmade -= 1
-            self._free.append(_buffer())
-        if not self._free and evict:
-            idle = {id(span): span for span in self._spans.values() if span.loaded and span.loaded.done() and not span.readers}
-            if idle:
-                self._release(min(idle.values(), key=lambda span: span.used))
-        return self._free.pop() if self._free else None
+        """A free one, or that of a span which has not been read from for a long time. The lock is held."""
+        buffer = self._buffers.take()
+        if buffer is None and evict:
+            idle = {id(span): span for span in self._spans.values() if span.loaded and span.loaded.done()}
+            for span in sorted(idle.values(), key=lambda span: span.used):
+                span.loaded = None
+                buffer = self._buffers.take()
+                if buffer is not None:
+                    break
+        return buffer
 
 
-def _buffer() -> memoryview:
-    """Used again and again: fresh memory for each request would cost as much as receiving it."""
+class Buffers:
+    """Up to `BUFFERS` of them, used again and again: fresh memory for each request would cost as much as receiving it.
+
+    One comes back when nobody has a view of it any more.
+    """
+
+    def __init__(self) -> None:
+        self._free: deque[mmap.mmap] = deque()
+        self._made = 0
+
+    @property
+    def used(self) -> int:
+        """How many somebody has a view of."""
+        return self._made - len(self._free)
+
+    def take(self) -> memoryview | None:
+        """One of `SPAN` bytes; None while all are used."""
+        if not self._free:
+            if self._made == BUFFERS:
+                return None
+            self._made += 1
+            self._free.append(_memory())
+        memory = self._free.pop()
+        shared = _Shared.from_buffer(memory)
+        finalize(shared, self._free.append, memory).atexit = False  # At any time, in any thread: hence no lock.
+        return memoryview(shared).cast("B")
+
+
+def _memory() -> mmap.mmap:
     memory = mmap.mmap(-1, SPAN, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(OSError):
         memory.madvise(mmap.MADV_HUGEPAGE)
-    return memoryview(memory)
+    return memory

@@ -12,9 +12,9 @@ from typing import Final, Self
 from chrek_agent.errors import AgentError, ArtifactError, StoreError
 from chrek_agent.store import chunking
 from chrek_agent.store.backend import Backend
-from chrek_agent.store.catalog import complete, read_catalog, read_index, read_listing
+from chrek_agent.store.catalog import complete, look_up, read_catalog, read_listing
 from chrek_agent.store.chunking import CHUNK
-from chrek_agent.store.index import Record
+from chrek_agent.store.index import Index, Record
 from chrek_agent.store.model import APART, MANIFEST, Blob, Manifest, Run
 from chrek_agent.store.reading import Chunk, DamagedPackError, PackReader, check, decoded, opened
 from chrek_agent.store.refusals import StorageError
@@ -40,7 +40,7 @@ class Artifact:
         self.manifest = manifest
         self._backend = backend
         self._keys = keys
-        self._places = _find(backend, manifest, keys)
+        self._places, self._indexes = _find(backend, manifest, keys)
         self._own = threading.local()
         try:
             self._reader = PackReader(backend, {pack for pack, _ in self._places.values()})
@@ -74,10 +74,7 @@ class Artifact:
 
     def owns(self, pack: str) -> bool:
         """Nothing is in the pack but chunks of this artifact: who may have the artifact may have the pack as it is."""
-        try:
-            index = read_index(self._backend, pack)
-        except (OSError, ArtifactError):
-            return False
+        index = self._indexes[pack]
         return index.records.keys() <= self._places.keys() and index.size == sum(record.room for record in index.records.values())
 
     def chunks(self, content: Run | Blob) -> Iterator[Chunk]:
@@ -223,16 +220,16 @@ class Artifact:
         return getattr(self._own, name)  # type: ignore[no-any-return]
 
 
-def _find(backend: Backend, manifest: Manifest, keys: Keyring) -> dict[bytes, tuple[str, Record]]:
-    """Where each chunk is: in the packs that the manifest names or, after a repack, in any other."""
+def _find(backend: Backend, manifest: Manifest, keys: Keyring) -> tuple[dict[bytes, tuple[str, Record]], dict[str, Index]]:
+    """Where each chunk is: in the packs that the manifest names or, after a repack, in any other; and their indexes."""
     wanted = manifest.digests()
     try:
-        listing = complete(backend, read_listing(backend), manifest.packs)
+        listing = look_up(backend, manifest.packs)
         hinted = [pack for pack in manifest.packs if pack not in listing.tombstones]
         catalog = read_catalog(backend, listing, hinted)
         places = catalog.locate(wanted, keys.holds)
         if len(places) < len(wanted) or not all(keys.holds(record.key) for _, record in places.values()):
-            catalog = read_catalog(backend, listing)
+            catalog = read_catalog(backend, complete(backend, read_listing(backend), manifest.packs))
             places = catalog.locate(wanted, keys.holds)
     except StorageError as error:
         raise StoreError(str(error)) from error
@@ -243,7 +240,7 @@ def _find(backend: Backend, manifest: Manifest, keys: Keyring) -> dict[bytes, tu
         raise ArtifactError(f"artifact {manifest.generation} is corrupt: chunk {digest.hex()[:16]}: {why}")
     for pack, record in places.values():
         keys.require(pack, record.key)
-    return places
+    return places, catalog.indexes
 
 
 def _write_all(descriptor: int, data: memoryview, offset: int) -> None:

@@ -2,7 +2,7 @@
 
 Each piece is a file that ends with a digest of itself: one that a crash or a disk has damaged counts as missing, so that nothing
 has to be synced. Pieces belong to packs, not to artifacts: what artifacts share is kept once. Pieces that no restore has read for
-the longest time go first.
+the longest time go first, and those of what the node was asked to have stay.
 """
 
 import logging
@@ -10,7 +10,6 @@ import os
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -23,6 +22,7 @@ from chrek_agent.store.backend import Backend, Entry, Wanted, Writer
 from chrek_agent.store.chunking import Buffer
 from chrek_agent.store.index import INDEX_END, PACK_END, PACKS, is_whole
 from chrek_agent.store.local import fill, open_regular
+from chrek_agent.store.pieces import Pieces
 
 LOG: Final = logging.getLogger(__name__)
 LOW: Final = 0.9
@@ -49,13 +49,27 @@ class PieceCache:
         self.quota = quota
         self._clock = clock
         self._lock = threading.Lock()
-        self._pieces: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self.size = 0
+        self._pieces = Pieces()
         self._coming = 0
         """Bytes of pieces that are being written."""
         self._warned = False
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._scan()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all pieces."""
+        return self._pieces.size
+
+    def pin(self, holder: str, packs: Iterable[str]) -> None:
+        """Keeps what is here, or comes, of these packs until the holder unpins them or pins others."""
+        with self._lock:
+            self._pieces.pin(holder, packs)
+
+    def unpin(self, holder: str) -> None:
+        """Takes that back."""
+        with self._lock:
+            self._pieces.unpin(holder)
 
     def holds(self, key: str, offset: int, length: int) -> bool:
         """Whether there is such a piece; it may be damaged."""
@@ -117,19 +131,11 @@ class PieceCache:
         """Pieces go, down to the low watermark, if this one would not fit; whether it does now, and has its room."""
         if size > min(self.quota, LARGEST):
             return False
-        gone = []
         with self._lock:
             if self.size + self._coming + size <= self.quota:
                 self._coming += size
                 return True
-            settled = self._clock() - SETTLED_SECONDS
-            while self._pieces and self.size + self._coming + size > self.quota * LOW:
-                name, (length, used) = next(iter(self._pieces.items()))
-                if used > settled:
-                    break
-                del self._pieces[name]
-                self.size -= length
-                gone.append(name)
+            gone = self._pieces.give_up(self.quota * LOW - self._coming - size, self._clock() - SETTLED_SECONDS)
             fits = self.size + self._coming + size <= self.quota
             self._coming += size if fits else 0
         for name in gone:
@@ -140,15 +146,13 @@ class PieceCache:
         """A piece has been used now."""
         now = self._clock()
         with self._lock:
-            before, _ = self._pieces.pop(name, (0, 0.0))
-            self._pieces[name] = size, now
-            self.size += size - before
+            self._pieces.note(name, size, now)
         with suppress(OSError):
             os.utime(self.directory / name, (now, now))
 
     def _forget(self, name: str) -> None:
         with self._lock:
-            self.size -= self._pieces.pop(name, (0, 0.0))[0]
+            self._pieces.forget(name)
         self._unlink(name)
 
     def _unlink(self, name: str) -> None:
@@ -173,8 +177,7 @@ class PieceCache:
                     status = piece.stat(follow_symlinks=False)
                     found.append((status.st_mtime, f"{path.name}/{piece.name}", status.st_size))
         for used, name, size in sorted(found):
-            self._pieces[name] = size, used
-            self.size += size
+            self._pieces.note(name, size, used)
 
 
 class Through:
@@ -197,7 +200,16 @@ class Through:
 
     def read_into(self, key: str, offset: int, into: memoryview) -> int:
         """From there."""
-        return self.inner.read_into(key, offset, into)
+        found = self.view(key, offset, into)
+        if found.obj is not into.obj:
+            into[: len(found)] = found
+        return len(found)
+
+    def view(self, key: str, offset: int, into: memoryview) -> memoryview:
+        """The same, in `into` or where it is anyway; nobody changes it there while there is a view of it."""
+        if isinstance(self.inner, Through):
+            return self.inner.view(key, offset, into)
+        return into[: self.inner.read_into(key, offset, into)]
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
         """Tells what will be read soon, in this order."""
@@ -253,13 +265,14 @@ class CachedBackend(Through):
                 self.cache.put(key, offset, length, content)
         return content
 
-    def read_into(self, key: str, offset: int, into: memoryview) -> int:
+    def view(self, key: str, offset: int, into: memoryview) -> memoryview:
         """The same of a pack."""
         count = self.cache.get_into(key, offset, into)
-        if count is None:
-            count = self.inner.read_into(key, offset, into)
-            self.cache.put(key, offset, len(into), into[:count])
-        return count
+        if count is not None:
+            return into[:count]
+        found = super().view(key, offset, into)
+        self.cache.put(key, offset, len(into), found)
+        return found
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
         """What is here need not be read ahead."""

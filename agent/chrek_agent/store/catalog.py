@@ -1,11 +1,11 @@
 """What the store's packs hold, by their indexes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from chrek_agent.errors import ArtifactError
 from chrek_agent.store.backend import Backend, Entry
@@ -16,6 +16,8 @@ _FEW: Final = 4
 _AT_ONCE: Final = 8
 _INDEX_LIMIT: Final = 64 << 20
 """More than the index of a pack of single pages; a longer one is damaged."""
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,41 @@ def complete(backend: Backend, listing: Listing, packs: Iterable[str]) -> Listin
 
     Raises OSError. Who asks knows that they have been written; when that was is not asked.
     """
-    found: tuple[dict[str, Entry], dict[str, Entry]] = {}, {}
-    for pack in packs:
-        for known, group, key in ((listing.packs, found[0], pack_key(pack)), (listing.indexes, found[1], index_key(pack))):
-            if pack not in known:
-                with suppress(FileNotFoundError):
-                    group[pack] = Entry(key, backend.size(key), datetime.now(UTC))
-    return Listing(listing.tombstones, listing.packs | found[0], listing.indexes | found[1])
+    named = list(packs)
+    found = _look(
+        backend,
+        [pack_key(pack) for pack in named if pack not in listing.packs]
+        + [index_key(pack) for pack in named if pack not in listing.indexes],
+    )
+    return Listing(
+        listing.tombstones, listing.packs | _named(found, named, pack_key), listing.indexes | _named(found, named, index_key)
+    )
+
+
+def look_up(backend: Backend, packs: Iterable[str]) -> Listing:
+    """These packs alone, each asked for by its name: a store may have thousands of others. Raises OSError. Tombstones first too."""
+    named = list(packs)
+    tombstones = _named(_look(backend, [_tombstone_key(pack) for pack in named]), named, _tombstone_key)
+    return complete(backend, Listing(tombstones, {}, {}), named)
+
+
+def _tombstone_key(pack: str) -> str:
+    return f"{TOMBSTONES}{pack}"
+
+
+def _named(found: Mapping[str, Entry], packs: Iterable[str], key: Callable[[str], str]) -> dict[str, Entry]:
+    return {pack: found[key(pack)] for pack in packs if key(pack) in found}
+
+
+def _look(backend: Backend, keys: list[str]) -> dict[str, Entry]:
+    """Those that are there. All at once: each answer is waited for."""
+
+    def look(key: str) -> Entry | None:
+        with suppress(FileNotFoundError):
+            return Entry(key, backend.size(key), datetime.now(UTC))
+        return None
+
+    return {entry.key: entry for entry in each(look, keys) if entry is not None}
 
 
 def read_index(backend: Backend, pack: str) -> Index:
@@ -105,7 +135,7 @@ def read_catalog(backend: Backend, listing: Listing, only: Iterable[str] | None 
 
 
 def _read_indexes(backend: Backend, packs: list[str]) -> list[Index | ArtifactError | None]:
-    """Each index, what is wrong with it, or None where a sweep has just deleted it. Many are asked for at once: each is small."""
+    """Each index, what is wrong with it, or None where a sweep has just deleted it."""
 
     def read(pack: str) -> Index | ArtifactError | None:
         try:
@@ -115,10 +145,15 @@ def _read_indexes(backend: Backend, packs: list[str]) -> list[Index | ArtifactEr
         except ArtifactError as error:
             return error
 
-    if len(packs) <= _FEW:
-        return [read(pack) for pack in packs]
+    return each(read, packs)
+
+
+def each(ask: Callable[[str], Found], of: list[str]) -> list[Found]:
+    """What is asked about each, in order; where they are many, several at once."""
+    if len(of) <= _FEW:
+        return [ask(one) for one in of]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(read, packs))
+        return list(pool.map(ask, of))
 
 
 def is_young(listing: Listing, pack: str, before: datetime) -> bool:

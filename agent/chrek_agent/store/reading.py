@@ -107,9 +107,11 @@ class PackReader:
         return Place(pack, self.paths[pack], record.offset, record.stored, SEALED if record.key else NAMES[record.codec])
 
     def read(self, pack: str, offset: int, length: int, into: memoryview | None) -> memoryview:
-        """Bytes of a pack, fewer at its end; in `into` if it is given. Raises OSError."""
+        """Bytes of a pack, fewer at its end; if `into` is given in it, or where they have been read to. Raises OSError."""
         descriptor = self._files.get(pack)
         target = (memoryview(bytearray(length)) if into is None else into)[:length]
+        if descriptor is None and into is not None and isinstance(self._backend, Through):
+            return self._backend.view(pack_key(pack), offset, target)
         if descriptor is None:
             return target[: self._backend.read_into(pack_key(pack), offset, target)]
         return target[: fill(descriptor, offset, target)]

@@ -6,7 +6,7 @@ from typing import Final
 
 from chrek_agent.errors import ArtifactError
 from chrek_agent.store.backend import Backend
-from chrek_agent.store.catalog import TOMBSTONES, Catalog, read_catalog, read_listing
+from chrek_agent.store.catalog import TOMBSTONES, Catalog, each, read_catalog, read_listing
 from chrek_agent.store.index import PACKS
 from chrek_agent.store.model import MANIFEST, Manifest, Owner, parse_manifest
 
@@ -84,20 +84,22 @@ def _homes(catalog: Catalog, referenced: set[bytes]) -> dict[bytes, str]:
 def read_survey(backend: Backend) -> Survey:
     """Raises OSError if any list or read fails: what was not seen must not be taken for dead."""
     catalog = read_catalog(backend, read_listing(backend))
-    artifacts, unreadable = [], []
-    for key in manifest_keys(backend, ""):
+    keys = manifest_keys(backend, "")
+
+    def read(key: str) -> Stored | None:
         identity_hash, generation, _ = key.split("/")
         try:
-            content = backend.read(key, 0, MANIFEST_LIMIT)
+            return _stored(identity_hash, parse_manifest(generation, backend.read(key, 0, MANIFEST_LIMIT)))
         except FileNotFoundError:
-            continue  # It was deleted just now.
-        try:
-            manifest = parse_manifest(generation, content)
+            gone.add(key)  # It was deleted just now.
         except ArtifactError:
-            unreadable.append(key)
-        else:
-            artifacts.append(_stored(identity_hash, manifest))
-    return Survey(artifacts, unreadable, catalog)
+            pass
+        return None
+
+    gone: set[str] = set()
+    found = dict(zip(keys, each(read, keys), strict=True))
+    unreadable = [key for key in keys if found[key] is None and key not in gone]
+    return Survey([stored for stored in found.values() if stored is not None], unreadable, catalog)
 
 
 def manifest_keys(backend: Backend, prefix: str) -> list[str]:

@@ -57,6 +57,8 @@ class Stager:
         wish = (metadata.get("annotations") or {}).get(names.ANNOTATION_STAGE, "")
         if metadata.get("deletionTimestamp") or not wants(wish, self._node):
             self._seen.pop(metadata["uid"], None)
+            if self._store.cache is not None:
+                self._store.cache.unpin(metadata["uid"])
             return False
         artifact = (body.get("status") or {}).get("artifact") or {}
         if not artifact.get("generation") or not read_checkpoint(body).ready:
@@ -78,6 +80,8 @@ class Stager:
             return
         operations = self._instruments.operations
         async with self._turn:
+            if self._seen.get(metadata.uid) != artifact.generation:
+                return  # It is not asked for any more, or another one is.
             with operations.running(KIND, metadata.namespace, metadata.name, "") as operation:
 
                 def progress(done: int, total: int) -> None:
@@ -85,7 +89,7 @@ class Stager:
 
                 stage_it = (checkpoint.hash, artifact.generation, artifact.digest)
                 try:
-                    held, total, message = *await asyncio.to_thread(self._stage, cache, *stage_it, progress), ""
+                    held, total, message = *await asyncio.to_thread(self._stage, cache, metadata.uid, *stage_it, progress), ""
                 except (AgentError, OSError) as error:
                     held, total, message = 0, 0, str(error)
                     LOG.warning("checkpoint %s/%s was not staged: %s", metadata.namespace, metadata.name, error)
@@ -95,8 +99,11 @@ class Stager:
         copy = {"bytes": held, "total": total, "generation": artifact.generation}
         await self._report(metadata.namespace, metadata.name, metadata.uid, copy | ({"message": message} if message else {}))
 
-    def _stage(self, cache: PieceCache, identity_hash: str, generation: str, digest: str, progress: Progress) -> tuple[int, int]:
+    def _stage(
+        self, cache: PieceCache, uid: str, identity_hash: str, generation: str, digest: str, progress: Progress
+    ) -> tuple[int, int]:
         with self._store.open(identity_hash, generation, digest) as artifact:
+            cache.pin(uid, artifact.packs)
             return stage(artifact, cache, progress)
 
     async def _report(self, namespace: str, name: str, uid: str, copy: Mapping[str, Any]) -> None:

@@ -29,6 +29,8 @@ OK: Final = "ok"
 CORRUPT: Final = "corrupt"
 FAILED: Final = "failed"
 PROGRESS_SECONDS: Final = 2.0
+AT_ONCE: Final = 2
+"""Artifacts that an agent verifies at a time. The others wait without being claimed: another agent may have time for them."""
 SILENT_SECONDS: Final = 60.0
 """An agent that has reported no progress for longer has died over it."""
 
@@ -50,8 +52,15 @@ Mender = Callable[[Key, Sequence[str], Callable[[int, int], None]], Mended]
 """Mends an artifact from these other stores, or from all; as `mending.mend`, and UsageError for one that is none of ours."""
 
 
-def is_asked(body: Mapping[str, Any], now: datetime, node: str = "") -> bool:
-    """Somebody has asked for a verification that no agent has answered or is at, and it is this node's turn."""
+def is_asked(body: Mapping[str, Any], now: datetime, node: str = "", *, idle: bool = False) -> bool:
+    """Somebody has asked for a verification that no agent has answered or is at, and it is this node's turn.
+
+    Args:
+        body: The checkpoint.
+        now: The present.
+        node: This node.
+        idle: Its agent is not at it: what it has begun was begun before it was started anew.
+    """
     nonce = (body["metadata"].get("annotations") or {}).get(names.ANNOTATION_VERIFY, "")
     if not nonce or body["metadata"].get("deletionTimestamp"):
         return False
@@ -64,8 +73,8 @@ def is_asked(body: Mapping[str, Any], now: datetime, node: str = "") -> bool:
         return not turns or node == turns[0]
     if found.result == DAMAGED:
         return wish is not None and wish.follower(found.node) == node
-    silent = found.result == RUNNING and (found.at is None or now - found.at > timedelta(seconds=SILENT_SECONDS))
-    return silent and (not turns or node in turns)
+    silent = found.at is None or now - found.at > timedelta(seconds=SILENT_SECONDS) or (idle and found.node == node)
+    return found.result == RUNNING and silent and (not turns or node in turns)
 
 
 class Verifier:
@@ -89,15 +98,51 @@ class Verifier:
         self._node = node
         self._mender = mender
         self._ceilings = ceilings or Ceilings()
+        self._turn = asyncio.Semaphore(AT_ONCE)
+        self._waiting: set[str] = set()
+        self._running: set[str] = set()
 
-    async def handle(self, body: Mapping[str, Any]) -> None:
-        """Answers, unless another agent is first. A corrupt artifact is withdrawn."""
-        checkpoint = read_checkpoint(body)
+    def is_asked(self, body: Mapping[str, Any]) -> bool:
+        """It is asked for, and does not wait for its turn already. One that waits and is not asked for any more need not."""
+        uid = body["metadata"]["uid"]
+        if not self._is_open(body):
+            self._waiting.discard(uid)
+            return False
+        if uid in self._waiting:
+            return False
+        self._waiting.add(uid)
+        return True
+
+    async def handle(self, uid: str, name: str, namespace: str) -> None:
+        """Answers when it is its turn, unless another agent is first. A corrupt artifact is withdrawn.
+
+        It is read anew then: thousands may wait, and what they are may change meanwhile.
+        """
+        async with self._turn:
+            if uid not in self._waiting:
+                return
+            self._waiting.discard(uid)
+            try:
+                body = await self._cluster.get(CHECKPOINTS, name, namespace)
+            except ChrekError as error:
+                LOG.info("checkpoint %s/%s, which is to be verified, cannot be read: %s", namespace, name, error)
+                return
+            if body["metadata"]["uid"] == uid and self._is_open(body):
+                self._running.add(uid)
+                try:
+                    await self._answer(read_checkpoint(body))
+                finally:
+                    self._running.discard(uid)
+
+    def _is_open(self, body: Mapping[str, Any]) -> bool:
+        return is_asked(body, datetime.now(UTC), self._node, idle=body["metadata"]["uid"] not in self._running)
+
+    async def _answer(self, checkpoint: Checkpoint) -> None:
         metadata, artifact = checkpoint.metadata, checkpoint.status.artifact
         if artifact is None:
             return
         nonce = metadata.annotations[names.ANNOTATION_VERIFY]
-        answer, wish = _Answer(nonce, self._node), read_wish(body["metadata"], nonce)
+        answer, wish = _Answer(nonce, self._node), read_wish({"annotations": metadata.annotations}, nonce)
         first = {"metadata": {"resourceVersion": metadata.resource_version}, "status": {"verification": answer.now(RUNNING)}}
         try:
             await self._cluster.patch(CHECKPOINTS, metadata.name, first, metadata.namespace, subresource="status")

@@ -1,8 +1,10 @@
 """Stores in memory and on disk, with a clock of their own, and with faults at any call."""
 
 import itertools
+import os
 import secrets
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,6 +27,11 @@ from chrek_agent.store.where import Bucket, Repository
 from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.local import remotes
 
+sys.path.append(str(Path(__file__).parent))
+from faulty_proxy import Proxy
+from strict_registry import StrictRegistry
+
+CRANE = Path(__file__).parents[3] / ".cache/crane/usr/bin/crane"
 HASH = "5941a4cb3c363457"
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -161,6 +168,7 @@ class Servers:
     seaweedfs: str = ""
     moto: str = ""
     registry: str = ""
+    cranes: str = ""
 
     def s3_seaweedfs(self) -> S3Backend:
         """A new prefix in a bucket of SeaweedFS."""
@@ -176,6 +184,11 @@ class Servers:
         """A new repository in a registry."""
         self.registry = self.registry or self._start("registry", remotes.registry)
         return self.repository(self.registry)
+
+    def crane(self) -> str:
+        """The registry that `crane` itself has: it takes chunks, and does not tell where an upload stands."""
+        self.cranes = self.cranes or self._start("crane", _crane)
+        return self.cranes
 
     def repository(self, host: str, **options: Any) -> RegistryBackend:
         """A new repository of a registry."""
@@ -212,6 +225,16 @@ def _moto(directory: Path) -> Iterator[str]:
         yield endpoint
 
 
+@contextmanager
+def _crane(directory: Path) -> Iterator[str]:
+    if not CRANE.exists():
+        raise UsageError("crane is not installed: scripts/install-programs")
+    (port,) = remotes.free_ports(1)
+    command = [str(CRANE), "registry", "serve", "--address", f"127.0.0.1:{port}", "--disk", str(directory)]
+    with remotes.served(command, directory / "crane.log", f"http://127.0.0.1:{port}/v2/"):
+        yield f"127.0.0.1:{port}"
+
+
 BACKENDS: dict[str, Callable[[Path, Servers], Backend]] = {
     "directory": lambda path, servers: DirectoryBackend(path / "store"),
     "memory": lambda path, servers: MemoryBackend(),
@@ -224,13 +247,51 @@ BACKENDS: dict[str, Callable[[Path, Servers], Backend]] = {
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    with ExitStack() as stack:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setattr(remotes, "_STOP_SECONDS", 0.0)  # Nobody needs their data any more.
         yield Servers(tmp_path_factory.mktemp("servers"), stack)
+
+
+@pytest.fixture(autouse=True)
+def without_syncing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here has to outlive the machine, and waiting for its disk is a third of these tests."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture(params=sorted(BACKENDS))
 def backend(request: pytest.FixtureRequest, tmp_path: Path, servers: Servers) -> Backend:
     return BACKENDS[request.param](tmp_path, servers)
+
+
+@contextmanager
+def serving(server: Any) -> Iterator[Any]:
+    """A server in a thread of this process."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def make_proxy() -> Iterator[Callable[[str], Proxy]]:
+    with ExitStack() as stack:
+
+        def make(upstream: str) -> Proxy:
+            proxy = stack.enter_context(serving(Proxy(upstream)))
+            stack.callback(proxy.ended.set)
+            return proxy
+
+        yield make
+
+
+@pytest.fixture
+def strict() -> Iterator[StrictRegistry]:
+    with serving(StrictRegistry()) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

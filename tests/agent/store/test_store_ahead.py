@@ -86,7 +86,22 @@ def test_buffers_come_back_and_are_not_more_than_are_needed(place):
         for piece in wanted:
             read(reader, *piece)
     assert len(place.requests) == 9
-    assert reader._held == 0
+    pool = reader._pool
+    reader.close()
+    pool.shutdown()  # The threads that fetched let go of theirs, too.
+    assert reader._buffers.used == 0
+
+
+def test_what_somebody_looks_at_stays_as_it_is(place, monkeypatch):
+    monkeypatch.setattr(ahead, "BUFFERS", 2)
+    reader = Ahead(place)
+    wanted = [(key, offset, MIB) for key in "abc" for offset in range(0, 20 * MIB, MIB)]
+    reader.expect(wanted)
+    buffers = [memoryview(bytearray(MIB)) for _ in wanted]
+    views = [reader.view(key, offset, buffer) for (key, offset, _), buffer in zip(wanted, buffers, strict=True)]
+    reader.close()
+    assert views == [place.objects[key][offset : offset + MIB] for key, offset, _ in wanted]
+    assert sum(view.obj is not buffer.obj for view, buffer in zip(views, buffers, strict=True)) >= SPAN // MIB
 
 
 def test_what_was_not_told_of_is_read_by_itself(place):

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chrek_agent.store.local import STAGING, DirectoryBackend
+from chrek_agent.store.oci import registry
 
 
 def keys(backend, prefix=""):
@@ -147,8 +148,10 @@ class TestConformance:
         assert keys(backend, "none/") == keys(backend, "none") == []
         assert {entry.size for entry in backend.list("packs/b")} == {12}
 
-    def test_list_is_complete_when_there_are_many(self, backend):
-        expected = [f"many/{number:05}" for number in range(1100)]
+    def test_list_is_complete_when_there_are_many(self, backend, request, monkeypatch):
+        monkeypatch.setattr(registry, "_PAGE", 50)
+        pages_of_s3 = request.node.callspec.params["backend"] == "s3-seaweedfs"  # A thousand names, whatever a client asks for.
+        expected = [f"many/{number:05}" for number in range(1100 if pages_of_s3 else 120)]
         threads = [
             threading.Thread(target=lambda part: [backend.put(key, b"") for key in part], args=(expected[start::8],))
             for start in range(8)

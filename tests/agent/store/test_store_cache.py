@@ -193,6 +193,48 @@ def test_the_longest_unread_goes_first_and_down_to_the_watermark(make_cache, clo
     assert make_cache(10_000).size == 9000
 
 
+OTHER = "packs/b.pack"
+
+
+def test_what_is_pinned_stays_and_goes_in_its_turn_when_it_is_not(make_cache, clock):
+    piece = 1000 - OVERHEAD
+    cache = make_cache(10_000)
+    cache.put(PACK, 0, piece, bytes(piece))
+    cache.pin("uid", ["a"])
+    cache.put(PACK, 1, piece, bytes(piece))
+    for number in range(20):
+        clock.pass_by()
+        cache.put(OTHER, number, piece, bytes(piece))
+        cache.get(OTHER, 0, piece)
+    assert all(cache.holds(PACK, number, piece) for number in (0, 1))
+    assert [number for number in range(20) if cache.holds(OTHER, number, piece)] == [0, *range(13, 20)]
+    assert cache.size == 10_000
+    cache.pin("uid", ["none"])
+    for number in range(20, 22):
+        clock.pass_by()
+        cache.put(OTHER, number, piece, bytes(piece))
+    assert not any(cache.holds(PACK, number, piece) for number in (0, 1))
+
+
+def test_where_all_is_pinned_nothing_else_is_kept(make_cache, clock):
+    cache = make_cache(4_000)
+    for holder in ("one", "two"):
+        cache.pin(holder, ["a"])
+    for number in range(4):
+        cache.put(PACK, number, 900, bytes(900))
+    clock.pass_by()
+    cache.put(OTHER, 0, 900, bytes(900))
+    assert not cache.holds(OTHER, 0, 900)
+    cache.unpin("one")
+    cache.put(OTHER, 0, 900, bytes(900))
+    assert not cache.holds(OTHER, 0, 900), "the other one wants it still"
+    cache.unpin("two")
+    cache.unpin("nobody")
+    cache.put(OTHER, 0, 900, bytes(900))
+    assert cache.holds(OTHER, 0, 900)
+    assert cache.size <= 4_000
+
+
 def test_order_of_use_is_kept_over_a_restart(make_cache, clock):
     cache = make_cache(4_000)
     for number in range(4):

@@ -1,4 +1,4 @@
-"""Artifacts in a registry and other people's clients: skopeo and oras list and copy them, and what they copied is read here."""
+"""Artifacts in a registry and other people's clients: skopeo, oras and crane list and copy them; what they copied is read here."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from one_artifact import HASH, capture
 
 from chrek_agent.store.chunking import CHUNK
 from chrek_agent.store.oci.backend import RegistryBackend
@@ -15,8 +16,8 @@ from chrek_agent.store.oci.tags import to_tag
 from chrek_agent.store.store import Store
 from chrek_agent.store.where import Repository
 
-HASH = "5941a4cb3c363457"
 ORAS = Path(__file__).parents[3] / ".cache/oras/bin/python"
+CRANE = Path(__file__).parents[3] / ".cache/crane/usr/bin/crane"
 COPY = """
 import io, sys, tempfile
 from oras.client import OrasClient
@@ -48,19 +49,14 @@ def source(servers, make_fields, tmp_path):
     """A store in a repository, its artifact's digest, and the repository's name for others."""
     backend = servers.oci()
     store = Store(backend, tmp_path / "scratch")
-    content = os.urandom(5 * CHUNK)
-    with store.begin("g-1") as writer:
-        run = writer.add_run("private", 1, 0)
-        for offset in range(0, len(content), CHUNK):
-            run.write(memoryview(content)[offset : offset + CHUNK])
-        run.close()
-        digest = writer.commit(make_fields())[1]
+    digest = capture(store, make_fields, os.urandom(5 * CHUNK))
     return store, digest, f"{servers.registry}/{backend._registry.client.place.name}"
 
 
-def reread(servers, name, digest, tmp_path):
+def reread(copied, digest, tmp_path):
     """The copy in another repository, read in full."""
-    backend = RegistryBackend(Repository(servers.registry, name.partition("/")[2], plain_http=True), login=Login())
+    host, _, name = copied.partition("/")
+    backend = RegistryBackend(Repository(host, name, plain_http=True), login=Login())
     return Store(backend, tmp_path / "other").verify(HASH, "g-1", digest)
 
 
@@ -78,7 +74,7 @@ def test_skopeo_lists_looks_and_copies(servers, source, tmp_path):
     assert [layer["mediaType"] for layer in manifest["layers"]] == ["application/vnd.chrek.manifest.v2"]
     plain = ("--src-tls-verify=false", "--dest-tls-verify=false")
     run("sync", *plain, "--src", "docker", "--dest", "docker", name, f"{servers.registry}/mirror")
-    assert reread(servers, f"{servers.registry}/mirror/{name.rpartition('/')[2]}", digest, tmp_path).generation == "g-1"
+    assert reread(f"{servers.registry}/mirror/{name.rpartition('/')[2]}", digest, tmp_path).generation == "g-1"
 
 
 def test_oras_lists_and_copies(servers, source, tmp_path):
@@ -86,4 +82,18 @@ def test_oras_lists_and_copies(servers, source, tmp_path):
     copied = f"{name}-oras"
     done = subprocess.run([needed(ORAS), "-c", COPY, name, copied], check=True, capture_output=True, text=True)
     assert sorted(done.stdout.split()) == sorted(to_tag(entry.key) for entry in store.backend.list(""))
-    assert reread(servers, copied, digest, tmp_path).generation == "g-1"
+    assert reread(copied, digest, tmp_path).generation == "g-1"
+
+
+def test_crane_lists_looks_and_copies(servers, source, tmp_path):
+    crane = needed(CRANE)
+    store, digest, name = source
+
+    def run(*words):
+        return subprocess.run([crane, *words], check=True, capture_output=True, text=True).stdout
+
+    assert sorted(run("ls", name).split()) == sorted(to_tag(entry.key) for entry in store.backend.list(""))
+    assert json.loads(run("manifest", f"{name}:{HASH}__g-1"))["artifactType"] == "application/vnd.chrek.object.v2"
+    for copied in (f"{name}-crane", f"{servers.crane()}/mirror"):  # In the same registry, which mounts, and in crane's own.
+        run("copy", "--all-tags", name, copied)
+        assert reread(copied, digest, tmp_path).generation == "g-1"

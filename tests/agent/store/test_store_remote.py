@@ -6,6 +6,7 @@ import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import urllib3
 
 from chrek_agent.errors import ArtifactError
 from chrek_agent.store.chunking import CHUNK, PAGE
@@ -120,7 +121,7 @@ def test_a_capture_keeps_little_of_it_in_memory(servers, make_fields, tmp_path):
     try:
         with store.begin("g-1") as writer:
             run = writer.add_run("private", 1, 0)
-            for number in range(64):
+            for number in range(32):
                 piece[:8] = number.to_bytes(8, "little")
                 run.write(piece)
             run.close()
@@ -153,3 +154,42 @@ def test_listings_that_are_late_hide_nothing_that_an_artifact_names(remote, make
     late.sweep(later)
     late.sweep(later + timedelta(hours=3))
     assert Store(remote, tmp_path / "other").verify(HASH, "g-1", digest)
+
+
+class Unlisted:
+    """A place that must not be asked what it holds: that may be thousands of packs."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def list(self, prefix):
+        assert prefix.startswith(HASH), "all packs were listed"
+        return self._inner.list(prefix)
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+
+def test_an_artifact_is_opened_and_verified_without_a_look_at_the_others(store, make_fields, tmp_path):
+    content = os.urandom(CHUNK)
+    manifest, digest = capture(store, make_fields, "g-1", content)
+    alone = Store(Unlisted(store.backend), tmp_path / "scratch")
+    with alone.open(HASH, "g-1", digest) as artifact:
+        assert read(artifact) == [content]
+    assert alone.verify(HASH, "g-1", digest) == manifest
+
+
+def test_a_bucket_that_keeps_old_versions_serves_as_well(servers, make_fields, tmp_path):
+    endpoint = servers.s3_moto().bucket.endpoint
+    enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+    with urllib3.PoolManager() as client:
+        for path, body in (("/versions", b""), ("/versions?versioning", enabled)):
+            assert client.request("PUT", f"{endpoint}{path}", body=body).status == 200
+    store = Store(servers.s3(endpoint, bucket="versions"), tmp_path / "scratch")
+    content = os.urandom(CHUNK)
+    capture(store, make_fields, "g-1", content)
+    assert store.delete(HASH, {"g-1"}) == 1
+    assert store.find(HASH, "uid-1") == []
+    _, digest = capture(store, make_fields, "g-1", content)
+    with store.open(HASH, "g-1", digest) as artifact:
+        assert read(artifact) == [content]

@@ -149,7 +149,7 @@ def test_a_capture_that_fails_leaves_no_signature_alone(at, capture, faulty, num
 
 def test_openssl_says_the_same(at, capture, tmp_path):
     if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
+        pytest.skip("openssl is not installed: run scripts/install-programs")
     store = at(OURS)
     capture(store)
     (tmp_path / "public.pem").write_bytes(PUBLIC)

@@ -14,6 +14,7 @@ from chrek_agent.store.chunking import Buffer
 from chrek_agent.store.oci.login import Challenge, Login, parse_challenge
 from chrek_agent.store.patience import Patience
 from chrek_agent.store.refusals import StorageError, explain_status
+from chrek_agent.store.straight import Straight
 from chrek_agent.store.where import Repository
 
 CONNECTIONS: Final = 32
@@ -50,6 +51,7 @@ class Client:
         self._lock = threading.Lock()
         self._authorization = ""
         self._others: set[str] = set()
+        self._straight = Straight(patience)
 
     def read_from(self, name: str) -> None:
         """Asks for the right to read another repository of the registry too."""
@@ -57,6 +59,11 @@ class Client:
             if name not in self._others:
                 self._others.add(name)
                 self._authorization = ""
+
+    def reach(self, path: str, offset: int, into: memoryview) -> bool:
+        """Whether a range of a content has come at once, straight into memory; if not, `ask` for it."""
+        used = self._authorization
+        return self._straight.read_into(urljoin(self._base, path), {"Authorization": used} if used else {}, offset, into)
 
     def ask(
         self,

@@ -14,11 +14,10 @@ from urllib.parse import urljoin
 from chrek_agent.store.chunking import Buffer
 from chrek_agent.store.oci.client import Answer, Client
 from chrek_agent.store.oci.manifests import EMPTY, MEDIA_TYPE, Layer, Object, digest_of, dump_manifest, parse_manifest
-from chrek_agent.store.refusals import StorageError
+from chrek_agent.store.oci.upload import Upload
 from chrek_agent.store.where import Repository
 
 _PAGE: Final = 1000
-_OCTETS: Final = {"Content-Type": "application/octet-stream"}
 _ACCEPT: Final = {"Accept": MEDIA_TYPE}
 _DIGEST: Final = "docker-content-digest"
 _NEXT: Final = re.compile(r'<([^>]+)>\s*;\s*rel="?next"?')
@@ -34,32 +33,11 @@ class Registry:
         self._uploading: set[str] = set()
 
     def upload(self, content: Buffer) -> Layer:
-        """Uploads a blob.
-
-        An upload that was cut cannot be taken up again everywhere: it is begun anew, which is why layers are small.
-        """
+        """Uploads a blob."""
         digest = digest_of(content)
         with self._alone(digest):
-            return self._upload(digest, content)
-
-    def _upload(self, digest: str, content: Buffer) -> Layer:
-        patience = self.client.patience
-        for attempt in range(1, patience.retries + 2):
-            # Of an upload whose answer was lost nothing is to be sent again.
-            if attempt > 1 and self.client.ask("HEAD", f"blobs/{digest}", good=(200, 404)).status == 200:
-                return Layer(digest, len(content))
-            place = self.client.ask("POST", "blobs/uploads/", good=(202,)).headers["location"]
-            whole = f"{place}{'&' if '?' in place else '?'}digest={digest}"
-            try:
-                answer = self.client.ask("PUT", whole, body=content, headers=_OCTETS, good=(201, 204, 400, 404, 416), once=True)
-            except StorageError:
-                if attempt > patience.retries:
-                    raise
-            else:
-                if answer.status < 400:
-                    return Layer(digest, len(content))
-            time.sleep(patience.wait(attempt))
-        raise self.client.error("it took an upload again and again and never had it")
+            Upload(self.client, digest, content).run()
+        return Layer(digest, len(content))
 
     def mount(self, layer: Layer, other: Repository) -> bool:
         """Has the registry take a blob from another repository of its own; False if that is not possible."""
@@ -104,20 +82,24 @@ class Registry:
         self._delete(self._look(tag))
 
     def tags(self) -> list[str]:
-        """All of them."""
+        """All of them, also of a registry that does not say where the next page is: what is not listed would be swept."""
         path: str | None = f"tags/list?n={_PAGE}"
         found: set[str] = set()
         while path is not None:
             answer = self.client.ask("GET", path, good=(200, 404))
             if answer.status == 404:
                 break  # Nothing has been put yet.
-            found.update(json.loads(answer.content).get("tags") or [])
+            page = json.loads(answer.content).get("tags") or []
+            more = len(page) >= _PAGE and not found.issuperset(page)
+            found.update(page)
             link = _NEXT.search(answer.headers.get("link", ""))
-            path = urljoin(answer.url, link[1]) if link else None
+            path = urljoin(answer.url, link[1]) if link else f"tags/list?n={_PAGE}&last={page[-1]}" if more else None
         return sorted(found)
 
     def read_into(self, layer: Layer, offset: int, into: memoryview) -> None:
         """A part of a layer, as much as there is room for; FileNotFoundError if the layer is not there."""
+        if self.client.reach(f"blobs/{layer.digest}", offset, into):
+            return
         asked = {"Range": f"bytes={offset}-{offset + len(into) - 1}"}
         answer = self.client.ask("GET", f"blobs/{layer.digest}", headers=asked, good=(200, 206, 404), into=into, skip=offset)
         if answer.status == 404:
