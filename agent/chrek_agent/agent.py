@@ -24,7 +24,7 @@ from chrek_agent.tasks.report import Reporter
 from chrek_agent.tasks.sources import Sources, is_ready
 from chrek_agent.tasks.staging import Stager
 from chrek_agent.tasks.targets import Targets
-from chrek_agent.tasks.verification import Verifier, is_asked
+from chrek_agent.tasks.verification import Verifier
 from chrek_agent.telemetry.health import serve
 from chrek_agent.telemetry.instruments import Instruments
 from chrek_agent.telemetry.metrics import Metrics
@@ -106,8 +106,9 @@ class Agent:
                     start(self._stager.handle(body))
                 if is_due(body):
                     start(delete_artifact(self._cluster, self._store, body))
-                elif is_asked(body, datetime.now(UTC), self._config.node):
-                    start(self._verifier.handle(body))
+                elif self._verifier.is_asked(body):
+                    metadata = body["metadata"]
+                    start(self._verifier.handle(metadata["uid"], metadata["name"], metadata["namespace"]))
                 elif adoption.is_asked(body, datetime.now(UTC)):
                     start(self._adopter.handle(body))
 

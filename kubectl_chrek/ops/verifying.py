@@ -17,6 +17,8 @@ from kubectl_chrek.ops.formatting import human_bytes, human_seconds, plural
 OK = "ok"
 CORRUPT = "corrupt"
 FAILED = "failed"
+_NAMED = 5
+"""So many of those that were not verified in time are named."""
 
 
 async def fetch_live_nodes(cluster: Cluster, now: datetime) -> list[str]:
@@ -122,6 +124,7 @@ def outcome(name: str, answer: Verification, *, signed: bool = False) -> str:
 
 
 def _late(asked: Mapping[str, str], answers: Mapping[str, Verification], seconds: float) -> ChrekError:
-    left = ", ".join(sorted(name for uid, name in asked.items() if uid not in answers))
+    late = sorted(name for uid, name in asked.items() if uid not in answers)
+    left = ", ".join(late[:_NAMED]) + (f" and {len(late) - _NAMED} more" if len(late) > _NAMED else "")
     hint = f"it goes on without us; see `kubectl chrek doctor` and the logs of {names.AGENT}"
     return NotReadyError(f"not verified after {human_seconds(seconds)}: {left}", hint=hint)

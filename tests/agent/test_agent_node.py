@@ -213,6 +213,10 @@ def test_when_a_verification_is_asked_for():
     assert not is_asked(asked(nonce="7", result="ok"), NOW)
     assert not is_asked(asked(nonce="7", result="running", at="2026-01-29T10:04:30Z"), NOW)
     assert is_asked(asked(nonce="7", result="running", at="2026-01-29T10:03:30Z"), NOW)
+    recent = asked(nonce="7", result="running", at="2026-01-29T10:04:59Z", node="n")
+    assert is_asked(recent, NOW, "n", idle=True), "our agent was started anew meanwhile"
+    assert not is_asked(recent, NOW, "n")
+    assert not is_asked(recent, NOW, "other", idle=True)
     assert not is_asked(CHECKPOINT | {"status": {"phase": "Creating"}}, NOW)
     assert not is_asked(CHECKPOINT | {"metadata": CHECKPOINT["metadata"] | {"deletionTimestamp": "x"}}, NOW)
     assert not is_asked(CHECKPOINT | {"metadata": {"name": "cp"}}, NOW)
@@ -311,6 +315,7 @@ async def test_those_that_wait_for_their_turn_are_left_to_other_agents():
     while len(begun) < verification.AT_ONCE:
         await asyncio.sleep(0.001)
     assert cluster.claims == ["cp-0", "cp-1"]
+    assert not verifier.is_asked(bodies[0]), "we are at it"
     done = {"nonce": "7", "result": "ok"}
     bodies[3]["status"]["verification"] = bodies[4]["status"]["verification"] = done
     assert not verifier.is_asked(bodies[3]), "another agent has answered, and the watch tells of it"

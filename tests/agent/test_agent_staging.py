@@ -111,6 +111,24 @@ async def test_it_is_staged_once_and_told_among_the_others(store, artifact):
     assert asked.is_asked(body), "a wish that was taken back and made again counts"
 
 
+async def test_what_was_staged_stays_as_long_as_that_is_asked_for(store, artifact, tmp_path):
+    now = iter(range(10**9, 2 * 10**9, 1000))
+    store.cache = PieceCache(tmp_path / "small", 20_000, lambda: next(now))
+    asked, body = stager(Cluster(checkpoint("*", artifact)), store), checkpoint("*", artifact)
+    assert asked.is_asked(body)
+    await asked.handle(body)
+    (pack,) = {path.stem for path in (tmp_path / "store").glob("packs/*.pack")}
+
+    def others_come():
+        for number in range(30):
+            store.cache.put("packs/other.pack", number, 1000, bytes(1000))
+        return (tmp_path / "small" / pack).exists()
+
+    assert others_come()
+    assert not asked.is_asked(checkpoint("", artifact))
+    assert not others_come()
+
+
 @pytest.mark.parametrize(
     ("cached", "digest", "message"),
     [
@@ -177,7 +195,7 @@ def test_whose_turn_it_is_to_mend():
     ],
 )
 async def test_a_repair_is_answered_or_handed_on(node, outcome, result):
-    body = wished()
+    body = wished() if node == "a" else wished(result="damaged", node="a")
     cluster = Cluster(deepcopy(body))
     asked = []
 
@@ -192,7 +210,8 @@ async def test_a_repair_is_answered_or_handed_on(node, outcome, result):
             raise SignatureError("nobody has signed it")
 
     verifier = Verifier(cluster, Unsigned(), Reporter(cluster, node), Metrics(node), node, mender=mender)
-    await verifier.handle(body)
+    assert verifier.is_asked(body)
+    await verifier.handle("u", "cp", "ns")
     answer = cluster.body["status"]["verification"]
     assert asked == [("g-1", ())]
     assert (answer["result"], answer["repairedChunks"]) == (result, 3 if result == "ok" else 0)

@@ -13,7 +13,7 @@ from chrek_agent.node import writer as module
 from chrek_agent.node.writer import NodeWriter, clock_skew, publish
 from chrek_agent.store.store import Store
 from chrek_agent.tasks.report import Reporter
-from chrek_agent.tasks.verification import Verifier, is_asked
+from chrek_agent.tasks.verification import Verifier
 from chrek_agent.telemetry.instruments import Instruments
 from chrek_agent.telemetry.metrics import Metrics
 from chrek_agent.telemetry.operations import Operations
@@ -91,10 +91,10 @@ async def test_a_verification_is_answered_once(cluster, tmp_path):
     artifact = {"generation": "g-1", "digest": "d"}
     asked = await cluster.patch(CHECKPOINTS, "cp", {"status": {"phase": "Ready", "artifact": artifact}}, subresource="status")
     assert asked["spec"]["deletionPolicy"] == "Delete"
-    assert is_asked(asked, datetime.now(UTC))
     reporter = Reporter(cluster, "n")
     agents = [Verifier(cluster, Store.at(tmp_path), reporter, Metrics(name), name) for name in ("a", "b")]
-    await asyncio.gather(*(agent.handle(asked) for agent in agents))
+    assert all(agent.is_asked(asked) for agent in agents)
+    await asyncio.gather(*(agent.handle(asked["metadata"]["uid"], "cp", cluster.namespace) for agent in agents))
     status = read_checkpoint(await cluster.get(CHECKPOINTS, "cp")).status
     assert (status.verification.result, status.verification.nonce, status.artifact) == ("corrupt", "1", None)
     assert "artifact g-1 has no manifest" in status.verification.message
