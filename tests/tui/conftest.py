@@ -8,6 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from textual.events import Resize
+from textual.geometry import Size
+from textual.screen import Screen
 
 sys.path.append(str(Path(__file__).parent))
 
@@ -36,6 +39,10 @@ from kubectl_chrek.ops.prewarm import Prewarmed
 from kubectl_chrek.tui.app import ChrekApp
 from kubectl_chrek.tui.plain import Plain
 from kubectl_chrek.tui.widgets.table import VirtualTable
+
+_PUT_OFF = 0.005
+_REQUIRED = ("_layout_required", "_scroll_required", "_repaint_required", "_recompose_required")
+"""What a widget notes for the next time that it is idle."""
 
 
 class FakeSource:
@@ -315,31 +322,51 @@ def make_app(pause) -> Callable[..., ChrekApp]:
     def make(source, **options) -> ChrekApp:
         given = {"namespace": "", "now": lambda: NOW, "pause": pause, "redraw_seconds": 0.0} | options
         app = ChrekApp(source, **given)
-        # The snapshot plug-in imports Textual, which reads TEXTUAL_THEME, before any conftest can clear it.
-        app.theme = "textual-dark"
+        # The snapshot plug-in imports Textual, which reads TEXTUAL_THEME and TEXTUAL_ANIMATIONS, before any conftest can set them.
+        app.theme, app.animation_level = "textual-dark", "none"
         return app
 
     return make
 
 
 async def settle(pilot) -> None:
-    """Until the sources' events have been read and drawn."""
-    await pilot.pause()
-    session = pilot.app.session
-    source = session.source
+    """Until the sources' events have been read, all messages are handled, and all is drawn: twice in a row nothing is left to do.
 
-    def reading():
-        listed = source.silent or session.checkpoints.synced or session.checkpoints.outage
-        return not listed or any(not queue.empty() for queue in source.queues)
+    A pilot's own pause waits for a process that uses no time, so it takes the longer the busier the machine is.
+    """
+    quiet = 0
+    while quiet < 2:
+        # A redraw that is put off keeps nobody busy until its time has come.
+        await pilot.pause(_PUT_OFF if pilot.app.pace.pending else 0)
+        await pilot.app.animator.wait_until_complete()
+        quiet = 0 if _busy(pilot.app) else quiet + 1
 
-    while reading() or pilot.app.pace.pending:
-        await pilot.pause()
-    await pilot.pause()
+
+def _busy(app) -> bool:
+    session, source = app.session, app.session.source
+    listed = source.silent or session.checkpoints.synced or session.checkpoints.outage
+    if app.pace.pending or not listed or any(not queue.empty() for queue in source.queues):
+        return True
+    widgets = [*app.screen.walk_children(with_self=True)]
+    left = any(each.message_queue_size or each._next_callbacks for each in (app, *widgets))
+    return left or bool(app.screen._callbacks) or any(getattr(each, required) for each in widgets for required in _REQUIRED)
 
 
 @pytest.fixture
 def settled():
     return settle
+
+
+@pytest.fixture(autouse=True)
+def no_idle_waiting(monkeypatch):
+    """After each key Textual waits twice for a process that uses no time, which a busy machine can keep from it; see `settle`."""
+    monkeypatch.setattr("textual.app.wait_for_idle", asyncio.sleep)
+
+
+@pytest.fixture
+def unseen(monkeypatch):
+    """Frames are not drawn: for tests that look at no terminal, or draw what they look at themselves."""
+    monkeypatch.setattr(Screen, "_compositor_refresh", lambda screen: None)
 
 
 @pytest.fixture
@@ -354,11 +381,19 @@ class Driver:
         self.pilot, self.app, self._settled = pilot, pilot.app, settled
 
     async def press(self, *keys):
-        await self.pilot.press(*keys)
-        await self._settled(self.pilot)
+        for key in keys:
+            await self.pilot.press(key)
+            await self.settle()
 
     async def settle(self):
         await self._settled(self.pilot)
+
+    async def resize(self, width, height):
+        size = Size(width, height)
+        self.app.post_message(Resize(size, size))
+        while self.app.screen.outer_size != size:
+            await self.pilot.pause(_PUT_OFF)
+        await self.settle()
 
     @property
     def table(self):

@@ -20,6 +20,8 @@ from kubectl_chrek.tui.screens.plan import PlanScreen
 from kubectl_chrek.tui.screens.prewarm import PrewarmScreen
 from kubectl_chrek.tui.screens.storage import StorageScreen
 
+pytestmark = pytest.mark.usefixtures("unseen")
+
 LLAMA = "j j"
 DETAIL = f"{LLAMA} enter"
 DIFF = "space space x"

@@ -1,27 +1,21 @@
-"""What every screen looks like in every state at three sizes, and when all is well in two themes and without colour.
+"""What every screen looks like in every state, at three sizes, in two themes and without colour.
 
-A file for each state and look holds all screens one after the other: their characters and, under them, which style each has.
-`make snap` writes them anew.
+For each state and size a file holds all screens one after the other. `make snap` writes them anew.
 """
 
-from itertools import groupby, product
-from string import ascii_lowercase
+from copy import deepcopy
 
 import pytest
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from textual.widgets import Input
+from tui_album import Album, Picture
 from tui_moods import MANY, Moods
 
-LOOKS = {
-    "80x24": ((80, 24), "textual-dark"),
-    "250x80": ((250, 80), "textual-dark"),
-    "120x40": ((120, 40), "textual-dark"),
-    "120x40-ansi": ((120, 40), "ansi-dark"),
-    "120x40-NO_COLOR": ((120, 40), "textual-dark"),
-}
-"""Where things stand depends on the size, colours do not: those are looked at in one size."""
-SIZES = ["80x24", "250x80", "120x40"]
-TROUBLES = ["empty", "loading", "error", "stale", "many"]
+from kubectl_chrek.tui.config import Config
+
+SIZES = {"80x24": (80, 24), "120x40": (120, 40), "250x80": (250, 80)}
+LOOKS = {"dark": "textual-dark", "ansi": "ansi-dark", "NO_COLOR": "textual-dark"}
+STATES = ["well", "empty", "loading", "error", "stale", "many"]
 LISTS = ["checkpoints", "nodes", "graphs", "storage", "gc", "doctor", "errors"]
 TABS = ["overview", "timeline", "pods", "events", "logs", "yaml", "hash", "compat", "artifact"]
 READ = ["pods", "events", "logs", "compat"]
@@ -39,7 +33,9 @@ MORE = [
     ("narrowed", "checkpoints", "S slash v l l m enter"),
     ("help", "checkpoints", "question_mark"),
 ]
-CODES = ["".join(letters) for length in (1, 2) for letters in product(ascii_lowercase, repeat=length)]
+
+# Only what is looked at is drawn, not each frame on the way there.
+pytestmark = pytest.mark.usefixtures("unseen")
 
 
 class OneFileEach(SingleFileSnapshotExtension):
@@ -47,28 +43,9 @@ class OneFileEach(SingleFileSnapshotExtension):
     _write_mode = WriteMode.TEXT
 
 
-class Album:
-    """Pictures as text. Each style has a code; lines that are styled alike are counted."""
-
-    def __init__(self):
-        self.pages, self.codes = [], {}
-
-    def add(self, place, strips):
-        text = "\n".join(strip.text.rstrip() for strip in strips).rstrip()
-        styles = [f"{len([*same]):>3} {line}" for line, same in groupby(self.runs(strip) for strip in strips)]
-        self.pages += [f"===== {place}", text, "-----", *styles]
-
-    def runs(self, strip):
-        styles = [(self.code(segment.style), segment.cell_length) for segment in strip if segment.text]
-        return " ".join(f"{sum(n for _, n in same)}{code}" for code, same in groupby(styles, key=lambda each: each[0]))
-
-    def code(self, style):
-        text = str(style.clear_meta_and_links()) if style else "none"
-        return self.codes.setdefault(text, CODES[len(self.codes)])
-
-    @property
-    def text(self):
-        return "\n".join([*self.pages, "===== styles", *(f"{code:>2} {style}" for style, code in self.codes.items()), ""])
+def picture(app):
+    """What is on the screen, and behind a question."""
+    return Picture(app.screen._compositor.render_inline(app.size, screen_stack=app._background_screens).strips)
 
 
 class Walk:
@@ -76,7 +53,9 @@ class Walk:
 
     def __init__(self, driver, source, pause):
         self.driver, self.app, self.source, self.pause = driver, driver.app, source, pause
-        self.album = Album()
+        self.sizes = [*SIZES]
+        self.pages = []
+        """The place and the size of each picture, and the picture."""
 
     async def go(self, command, keys=""):
         await self.app.action_command(command)
@@ -84,15 +63,13 @@ class Walk:
         await self.driver.press(*keys.split())
 
     async def shoot(self, place):
-        """Once the page moves no more: tabs are scrolled a little after they are drawn."""
+        """At all sizes, beginning with the one there is: every other screen is opened in the largest."""
         for field in self.app.screen.query(Input):
             field.cursor_blink = False
-        now, before = None, []
-        while before != now:
-            before = now
-            await self.driver.settle()
-            now = self.app.screen._compositor.render_strips(self.app.size)
-        self.album.add(place, now)
+        for name in self.sizes:
+            await self.driver.resize(*SIZES[name])
+            self.pages.append((place, name, picture(self.app)))
+        self.sizes.reverse()
 
     async def feel(self, mood):
         """What waits for its next attempt makes it now."""
@@ -176,7 +153,7 @@ class Walk:
         await self.lists(["checkpoints"])
         await self.tabs(READ)
         del self.source.checkpoints[MANY:]
-        await self.lists(["graphs", "storage", "gc", "doctor"])
+        await self.lists(["nodes", "graphs", "storage", "gc", "doctor"])
 
 
 @pytest.fixture
@@ -192,13 +169,33 @@ def moody(fake_source, source, rich_samples):
     return made
 
 
-@pytest.mark.parametrize(("state", "look"), [*product(["well"], LOOKS), *product(TROUBLES, SIZES)])
-async def test_looks(start, moody, pause, snapshot, monkeypatch, state, look):
-    size, theme = LOOKS[look]
-    if "NO_COLOR" in look:
-        monkeypatch.setenv("NO_COLOR", "1")
-    async with start(moody, size=size) as driver:
-        driver.app.theme = theme
-        walk = Walk(driver, moody, pause)
-        await getattr(walk, state)()
-    assert walk.album.text == snapshot(extension_class=OneFileEach)
+async def walk(start, source, pause, state, look):
+    """All places of a state in a program that has just been started."""
+    with pytest.MonkeyPatch.context() as patch:
+        if look == "NO_COLOR":
+            patch.setenv("NO_COLOR", "1")
+        async with start(source, size=SIZES["80x24"], pause=pause, config=Config(theme=LOOKS[look])) as driver:
+            way = Walk(driver, source, pause)
+            await getattr(way, state)()
+    return way.pages
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("state", STATES)
+async def test_looks(start, moody, pause, snapshot, state):
+    walks = {look: await walk(start, deepcopy(moody), pause, state, look) for look in LOOKS}
+    albums = {size: Album() for size in SIZES}
+    for taken in zip(*walks.values(), strict=True):
+        place, size, _ = taken[0]
+        albums[size].add(place, {look: picture for look, (_, _, picture) in zip(walks, taken, strict=True)})
+    for size, album in albums.items():
+        assert album.text == snapshot(name=size, extension_class=OneFileEach)
+
+
+async def test_a_theme_that_is_chosen_later_looks_as_from_the_start(start, source):
+    pictures = []
+    for config, command in [(Config(theme="ansi-dark"), ""), (Config(), "theme ansi-dark")]:
+        async with start(source, config=config, command=command) as driver:
+            pictures.append(picture(driver.app))
+    one, other = pictures
+    assert (one.lines, one.runs) == (other.lines, other.runs)

@@ -48,7 +48,7 @@ class DetailScreen(LiveScreen):
     DetailScreen {
         TabbedContent { height: 1fr; }
         ContentSwitcher, TabPane { height: 1fr; padding: 0; }
-        &.-narrow Tab { padding: 0 1 0 0; }
+        Tab { padding: 0 1 0 0; }
         #overview-columns { height: auto; layout: vertical; }
         #overview-columns Fitted { width: 1fr; margin-bottom: 1; }
         &.-wide #overview-columns { layout: grid; grid-size: 2; grid-rows: auto; grid-gutter: 1 4; }
@@ -291,7 +291,7 @@ class DetailScreen(LiveScreen):
     async def _follow_logs(self) -> None:
         """Shows lines as they come; once begun it goes on to the end of the screen, and begins anew when the stream breaks."""
         log = self.query_one(LogPane)
-        log.say("No log yet: no container that has to do with this checkpoint has begun to run.")
+        log.say("No log yet: no container of this checkpoint has begun to run.")
         while True:
             reason = "the log ended"
             try:

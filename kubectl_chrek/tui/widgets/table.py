@@ -162,8 +162,9 @@ class VirtualTable(ScrollView, Generic[RowT], can_focus=True, inherit_bindings=F
         """Lays the columns out anew, for other rows or another width."""
         self.virtual_size = Size(self.size.width, len(self.rows) + _HEADER_LINES)
         chosen = [index for index, column in enumerate(self._columns) if column.id not in self._hidden]
-        # One cell stays free for the arrow behind the last title.
-        width = self.scrollable_content_region.width - _GUTTER - 1
+        # One cell stays free for the arrow behind the last title, and one for the scrollbar also while there is none: it comes and
+        # goes after the rows do, and columns that depend on it would have been laid out before or after that.
+        width = self.size.width - self.styles.scrollbar_size_vertical - _GUTTER - 1
         shared = fit([self._columns[index] for index in chosen], [self._wanted[index] for index in chosen], width)
         self._layout_ = {chosen[place]: taken for place, taken in shared.items()}
 

@@ -31,10 +31,10 @@ class Fitted(Plain):
 
 
 class Pane(VerticalScroll, can_focus=True, inherit_bindings=False):
-    """A tab's scrolling content."""
+    """A tab's scrolling content. There is always room for the scrollbar: a text's width does not depend on its height."""
 
     DEFAULT_CSS = """
-    Pane { padding: 0 1; scrollbar-size-vertical: 1; }
+    Pane { padding: 0 1; scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     """
     BINDINGS = [*bindings(Where.TEXT)]
 
