@@ -18,7 +18,7 @@ demo: can-demo .venv/.stamp install-criu install-demo ## Start a real worker col
 	@$(WITH_PATH) $(BIN)/kubectl-chrek demo $(DEMO_ARGS)
 
 test: .venv/.stamp install-criu install-demo install-kubectl install-programs ## Run all tests; PYTEST_ARGS="tests/unit -x" picks some
-	@$(WITH_PATH) $(BIN)/pytest -q $(PYTEST_ARGS)
+	@$(WITH_PATH) $(BIN)/pytest -q -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 lint: .venv/.stamp ## Check style, types and the layers between packages
 	@$(BIN)/ruff check --quiet

@@ -95,7 +95,10 @@ class Collecting:
         if self.grace:
             names = " ".join(each.name for each in gone[:3]) + (" ..." if len(gone) > 3 else "")
             them, their = ("it", "its") if len(gone) == 1 else ("them", "their")
-            until = f"Until then `kubectl chrek undelete {names}` keeps {them}"
+            spaces = {each.checkpoint.metadata.namespace for each in gone}
+            elsewhere = self.connection.all_namespaces or self.connection.namespace
+            where = f" -n {spaces.pop() if len(spaces) == 1 else 'NAMESPACE'}" if elsewhere else ""
+            until = f"Until then `kubectl chrek undelete {names}{where}` keeps {them}"
             diagnostics.note(f"{until}; {their} bytes return at the store's next sweep.")
         elif self.wait:
             await wait_until_gone(cluster, gone, self.connection.scope(cluster), seconds=self.seconds)
@@ -110,7 +113,7 @@ class Collecting:
             output.write_table(headers, [self._row(candidate) for candidate in plan.evict])
         for candidate in plan.keep:
             if self.policy.names or diagnostics.verbosity():
-                diagnostics.note(f"{object_name(CHECKPOINTS, candidate.name)} is kept: {_why(candidate)}")
+                diagnostics.note(f"{self._named(candidate)} is kept: {_why(candidate)}")
         if plan.evict:
             cost = f", {human_seconds(plan.cold_start_seconds)} of cold starts to pay again" if plan.cold_start_seconds else ""
             diagnostics.note(f"Plan {plan.id}: {plural(len(plan.evict), 'checkpoint')}, {human_bytes(plan.bytes)}{cost}.")
@@ -134,13 +137,16 @@ class Collecting:
         ]
         return [metadata.namespace] * self.connection.all_namespaces + cells
 
+    def _named(self, candidate: Candidate) -> str:
+        where = f" -n {candidate.checkpoint.metadata.namespace}" if self.connection.all_namespaces else ""
+        return object_name(CHECKPOINTS, candidate.name) + where
+
     def _write_evicted(self, candidate: Candidate) -> None:
-        name = object_name(CHECKPOINTS, candidate.name)
         if self.form.kind == "name":
-            output.write_lines([name])
+            output.write_lines([object_name(CHECKPOINTS, candidate.name)])
         elif not self.form.kind:
             verb = f"deletes in {human_duration(self.grace)}" if self.grace else "deleted"
-            output.write_lines([f"{name} {verb}{dry_run_suffix(self.dry_run)}"])
+            output.write_lines([f"{self._named(candidate)} {verb}{dry_run_suffix(self.dry_run)}"])
 
     def _write_plan(self, plan: Plan, gone: Sequence[Candidate], due: datetime) -> None:
         done = {each.uid for each in gone} if self.dry_run == "none" else set()

@@ -39,7 +39,8 @@ class Importing:
         finally:
             meter.close()
         chunks, stored = int(answer.get("chunks", 0)), int(answer.get("storedBytes", 0))
-        diagnostics.note(f"{chunks} of {self.found.head.chunks} chunks were new to the store, {human_bytes(stored)}")
+        new = f"{chunks} of {self.found.head.chunks} chunks were new to the store, {human_bytes(stored)}"
+        diagnostics.note(new if chunks else "the store had all chunks")
         await adopt(cluster, self.found, name, answer)
         output.write_lines([f"{object_name(CHECKPOINTS, name)} created"])
         return ExitCode.OK if self.seconds is None else await self._wait(cluster, name, self.seconds)

@@ -26,6 +26,9 @@ Files = Annotated[
 ]
 Timeout = Annotated[str, typer.Option("--timeout", metavar="DURATION", help="How long --wait waits; 0 is for ever")]
 
+OBJECTS: Final = ("name", "json", "yaml")
+"""Formats of commands that change objects."""
+
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of checkpoints")]
 NoHeaders = Annotated[bool, typer.Option("--no-headers", help="Leave out the headers")]
 Selector = Annotated[str, typer.Option("--selector", "-l", help="Label selector", show_default=False)]

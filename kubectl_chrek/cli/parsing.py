@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import Abort, TyperException
 
-from kubectl_chrek.api.errors import ChrekError
+from kubectl_chrek.api.errors import ChrekError, UsageError
 from kubectl_chrek.cli import diagnostics, output
 from kubectl_chrek.cli.coercion import use_plain_coercion
 from kubectl_chrek.cli.diagnostics import ExitCode
@@ -24,7 +24,14 @@ class KubectlCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parses the arguments of this command."""
         use_plain_coercion(self.get_params(ctx))
-        return super().parse_args(ctx, normalized(args, self.params))
+        try:
+            return super().parse_args(ctx, normalized(args, self.params))
+        except TyperException as error:
+            lacking = getattr(error, "option_name", None) if getattr(error, "ctx", ctx) is None else None
+            for param in self.params:
+                if lacking in param.opts and not getattr(param, "is_flag", False):
+                    raise UsageError(": ".join(filter(None, (f"{lacking} needs a value", param.metavar)))) from error
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """What follows the name in the usage line: our names of arguments say themselves what may be left out and repeated."""

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kubectl_chrek.api import names
 from kubectl_chrek.api.crds import load_crds
 from kubectl_chrek.api.errors import ChrekError
 from kubectl_chrek.cluster import Cluster
 from kubectl_chrek.local import remotes
 from kubectl_chrek.local.apiserver import ApiServer
 from kubectl_chrek.local.controllers import run_controllers
+from kubectl_chrek.local.mirrors import Mirrors
 from kubectl_chrek.local.node import Node, NodeConfig
 from kubectl_chrek.local.programs import Program
 
@@ -87,7 +89,6 @@ class LocalCluster:
                 gpus=config.gpus,
             )
             node = await stack.enter_async_context(Node.run(cluster, node_config))
-            server.logs, server.exec = node.logs, node.exec
             place = await asyncio.to_thread(stack.enter_context, remotes.place(config.storage, config.checkpoints))
             shared = ["--kubeconfig", str(server.kubeconfig), "--base-path", str(config.checkpoints)]
             where = ["--storage-type", config.storage, "--location", place] if place else []
@@ -98,6 +99,9 @@ class LocalCluster:
             own += ["--cache-dir", str(config.state / "cache"), "--cache-bytes", config.cache] if config.cache else []
             own += ["--node", node_config.name, "--state", str(config.state / "agent"), "--criu-root", str(config.criu_root)]
             agent = await stack.enter_async_context(Program.run("chrek_agent", [*shared, *own], config.logs / "agent.log"))
+            mirrors = Mirrors(node, {names.OPERATOR: operator, names.AGENT: agent}, {"CHREK_CRIU_ROOT": str(config.criu_root)})
+            server.logs, server.exec = mirrors.logs, mirrors.exec
+            await mirrors.show(cluster, node_config.name)
             yield cls(config, cluster, operator, agent)
 
 

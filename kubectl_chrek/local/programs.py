@@ -22,7 +22,7 @@ class Program:
     def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
         self.log = log
         self.pid = 0
-        self._command = [sys.executable, "-m", module, *arguments]
+        self.command = [sys.executable, "-m", module, *arguments]
 
     @classmethod
     @asynccontextmanager
@@ -41,7 +41,7 @@ class Program:
         while True:
             with self.log.open("ab") as output:
                 process = await asyncio.create_subprocess_exec(
-                    *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                    *self.command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
                 )
             self.pid = process.pid
             try:
@@ -51,7 +51,7 @@ class Program:
                 raise
             finally:
                 self.pid = 0
-            _LOG.warning("%s ended with code %d; starting it again", self._command[2], code)
+            _LOG.warning("%s ended with code %d; starting it again", self.command[2], code)
             await asyncio.sleep(_RESTART_SECONDS)
 
 

@@ -9,9 +9,10 @@ from kubectl_chrek.api import names
 from kubectl_chrek.api.crds import load_crds
 from kubectl_chrek.api.errors import NotFoundError
 from kubectl_chrek.cluster import Cluster, Resource
-from kubectl_chrek.cluster.resources import CRDS, DEPLOYMENTS
+from kubectl_chrek.cluster.resources import CRDS
 from kubectl_chrek.ops.agents import agent_pods
 from kubectl_chrek.ops.findings import Finding, fail, ok, warn
+from kubectl_chrek.ops.operators import Operator, find_operators
 
 ACCESS_REVIEWS: Final = Resource("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False)
 CLAIMS: Final = Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
@@ -112,32 +113,19 @@ async def allowed(cluster: Cluster, scope: str, group: str, resource: str, verb:
 
 async def check_operator(cluster: Cluster, version: str) -> list[Finding]:
     """It runs, in our version."""
-    found = await cluster.list(DEPLOYMENTS, "", fields=f"metadata.name={names.OPERATOR}")
+    found = await find_operators(cluster)
     if not found:
         return [warn("operator", f"there is no deployment {names.OPERATOR} in any namespace", _INSTALL)]
-    return [_about_operator(deployment, version) for deployment in found]
+    return [_about_operator(operator, version) for operator in found]
 
 
-def _about_operator(deployment: Mapping[str, Any], version: str) -> Finding:
-    namespace = deployment["metadata"].get("namespace", "")
-    image = _image(deployment)
-    if not (deployment.get("status") or {}).get("availableReplicas"):
-        return fail("operator", "none of its pods is available", f"kubectl describe -n {namespace} deployment {names.OPERATOR}")
-    tag = image_version(image)
-    if tag and tag != version:
-        return warn("operator", f"it is version {tag}, this plugin is {version}", "upgrade whichever is older")
-    return ok("operator", f"runs in {namespace}: {image}")
-
-
-def image_version(image: str) -> str:
-    """The version in an image's tag; empty when the tag is none."""
-    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2].removeprefix("v")
-    return tag if tag[:1].isdigit() else ""
-
-
-def _image(deployment: Mapping[str, Any]) -> str:
-    containers = deployment["spec"]["template"]["spec"].get("containers") or [{}]
-    return str(containers[0].get("image", ""))
+def _about_operator(operator: Operator, version: str) -> Finding:
+    if not operator.available:
+        fix = f"kubectl describe -n {operator.namespace} deployment {names.OPERATOR}"
+        return fail("operator", "none of its pods is available", fix)
+    if operator.version not in ("", version):
+        return warn("operator", f"it is version {operator.version}, this plugin is {version}", "upgrade whichever is older")
+    return ok("operator", f"runs in {operator.namespace}: {operator.image}")
 
 
 async def check_claims(cluster: Cluster, scope: str) -> list[Finding]:

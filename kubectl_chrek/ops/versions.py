@@ -3,14 +3,11 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from kubectl_chrek.api import names
 from kubectl_chrek.api.errors import ClusterError, NotFoundError
 from kubectl_chrek.cluster import Cluster
-from kubectl_chrek.cluster.resources import DEPLOYMENTS
 from kubectl_chrek.ops.compat import fetch_nodes
-from kubectl_chrek.ops.doctor_cluster import image_version
+from kubectl_chrek.ops.operators import find_operators
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +41,11 @@ async def fetch_versions(cluster: Cluster, client: str) -> Versions:
 
 async def _operators(cluster: Cluster) -> dict[str, str]:
     try:
-        found = await cluster.list(DEPLOYMENTS, "", fields=f"metadata.name={names.OPERATOR}")
+        return {operator.namespace: operator.version for operator in await find_operators(cluster)}
     except ClusterError as error:
         if error.status != 403:
             raise
         return {}
-    return {each["metadata"].get("namespace", ""): image_version(_image(each)) for each in found}
-
-
-def _image(deployment: Mapping[str, Any]) -> str:
-    containers = deployment["spec"]["template"]["spec"].get("containers") or [{}]
-    return str(containers[0].get("image", ""))
 
 
 async def _agents(cluster: Cluster) -> dict[str, tuple[str, ...]]:

@@ -72,6 +72,9 @@ def test_get_is_ls(chrek, fake):
     [
         (["lss"], "error: No such command 'lss'. Did you mean 'ls'?"),
         (["ls", "--nope"], "error: No such option: --nope"),
+        (["gc", "--dry-run"], "error: --dry-run needs a value: none|client|server"),
+        (["ls", "--context"], "error: --context needs a value"),
+        (["gc", "--all=maybe"], "error: Option '--all' does not take a value."),
         (["ls", "-o", "xml"], "error: --output: unknown format 'xml'"),
         (["ls", "-o", "json=1"], "error: --output: unknown format 'json=1'"),
         (["ls", "-o", "jsonpath"], "error: --output: jsonpath needs a template"),

@@ -258,8 +258,16 @@ def test_names_only(chrek, store):
 
 def test_all_namespaces(chrek, store):
     store.checkpoint("old", namespace="team", phase="Failed")
-    lines = chrek("gc", "-A", "--failed", "--yes").out.splitlines()
+    result = chrek("gc", "-A", "--failed", "--yes")
+    lines = result.out.splitlines()
     assert [line.split()[:2] for line in lines[:3]] == [["NAMESPACE", "NAME"], ["default", "broken"], ["team", "old"]]
+    assert lines[3:] == [f"{NAME}broken -n default deletes in 60m", f"{NAME}old -n team deletes in 60m"]
+    assert "`kubectl chrek undelete broken old -n NAMESPACE`" in result.err
+
+
+def test_how_to_have_it_back_names_the_namespace(chrek, store):
+    store.checkpoint("old", namespace="team", phase="Failed")
+    assert "`kubectl chrek undelete old -n team`" in chrek("gc", "-n", "team", "--failed", "--yes").err
 
 
 @pytest.mark.parametrize(

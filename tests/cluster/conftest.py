@@ -78,7 +78,7 @@ def kubectl_command(cluster_config, namespace, tmp_path):
     """The start of a kubectl command line, and its environment."""
     program = os.environ.get("CHREK_TEST_KUBECTL") or shutil.which("kubectl")
     if not program:
-        pytest.skip("there is no kubectl in PATH")
+        pytest.skip("there is no kubectl in PATH: run scripts/install-kubectl")
     environment = os.environ | {
         "KUBECONFIG": str(cluster_config),
         "KUBECACHEDIR": str(tmp_path / "cache"),

@@ -29,7 +29,7 @@ async def run(tmp_path):
     """Runs kubectl against a server whose pod `p` runs commands right here."""
     program = os.environ.get("CHREK_TEST_KUBECTL") or shutil.which("kubectl")
     if not program:
-        pytest.skip("there is no kubectl in PATH")
+        pytest.skip("there is no kubectl in PATH: run scripts/install-kubectl")
     async with ApiServer.start(tmp_path) as server:
         server.exec, server.logs = start, lines
         async with Cluster.connect(kubeconfig=str(server.kubeconfig)) as cluster:

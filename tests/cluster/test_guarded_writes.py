@@ -111,7 +111,9 @@ async def test_every_patch_names_what_it_was_made_for(world, recording, cluster,
     await adopted(world)
     await cluster.patch(CHECKPOINTS, NAME, {"status": {"phase": "Ready"}}, subresource="status")
     await verifying.request(recording, read_checkpoint(await world.look()), "1")
-    await Verifier(recording, world.store, world.reporter, Metrics("n"), "n").handle(await world.look())
+    verifier, asked = Verifier(recording, world.store, world.reporter, Metrics("n"), "n"), await world.look()
+    assert verifier.is_asked(asked)
+    await verifier.handle(asked["metadata"]["uid"], NAME, namespace)
     assert (await world.look())["status"]["verification"]["result"] == "ok"
     await world.reporter.outcome(namespace, NAME, world.pod, {"result": "restored", "reason": "", "seconds": 1.0})
     await world.reporter.death(namespace, NAME, world.pod, "ended", 1.0)

@@ -5,6 +5,7 @@ The steps are the journal's own list, and a real run tells how long CRIU takes: 
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -71,8 +72,12 @@ def whole(agents, source, yard):
     return {"capture": capture, "restore": restore}
 
 
+def asked(box):
+    return box.ask(8000, b"GET / HTTP/1.0\r\n\r\n", b"}$")
+
+
 def serves(box):
-    answer = until(lambda: box.ask(8000, b"GET / HTTP/1.0\r\n\r\n", b"}$"), f"an answer of {box.output()}")
+    answer = until(lambda: asked(box), f"an answer of {box.output()}")
     states = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert set(states.values()) == {True}, states
     return True
@@ -121,13 +126,27 @@ def test_an_agent_killed_during_a_capture(agents, source, whole, step):
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_criu_killed_during_a_capture(agents, source, whole, moment):
-    answer = agents.run("capture", source, kill_criu_after=moment * criu_seconds(whole["capture"]))
-    assert os.WIFEXITED(answer["status"])
-    assert ("error" in answer) != ("result" in answer)
-    undisturbed(agents, source)
-    assert serves(source)
-    assert "result" in agents.run("capture", source)
+def test_criu_killed_during_a_capture(agents, yard, whole, moment):
+    """On a busy machine a few of these kills take the worker along: see docs/fidelity.md."""
+    with yard.source(WORKER) as box:
+        serves(box)
+        answer = agents.run("capture", box, kill_criu_after=moment * criu_seconds(whole["capture"]))
+        assert os.WIFEXITED(answer["status"])
+        assert ("error" in answer) != ("result" in answer)
+        if until(lambda: taken_along(box) or asked(box)) is True:
+            assert agents.agent.remains() == []
+            return
+        undisturbed(agents, box)
+        assert serves(box)
+        assert "result" in agents.run("capture", box)
+
+
+def taken_along(box):
+    """The worker was running CRIU's code when that died."""
+    if Path(f"/proc/{box.container.init}").exists():
+        return False
+    said = re.search(r"the worker exited with code (\d+) before it was captured", box.output())
+    return said is not None and int(said[1]) - 128 in (signal.SIGTRAP, signal.SIGSEGV)
 
 
 @pytest.mark.parametrize("step", STEPS["restore"])

@@ -15,7 +15,7 @@ from kubectl_chrek.cluster.resources import DEPLOYMENTS, PODS
 def kubectl(lab):
     program = shutil.which("kubectl")
     if not program:
-        pytest.skip("there is no kubectl in PATH")
+        pytest.skip("there is no kubectl in PATH: run scripts/install-kubectl")
 
     async def run(*arguments):
         pipe = asyncio.subprocess.PIPE

@@ -7,6 +7,7 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("snapshot_worker.py")
 WHEEL = SCRIPT.parents[2] / ".cache/engines/dynamo/common/snapshot"
+UNFETCHED = "the sources of ai-dynamo are not here: run scripts/fetch-engines (it downloads some 400 MB)"
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def waiting(lab):
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), pytest.param(("--wheel",), marks=pytest.mark.skipif(not WHEEL.exists(), reason="needs scripts/fetch-engines"))],
+    [(), pytest.param(("--wheel",), marks=pytest.mark.skipif(not WHEEL.exists(), reason=UNFETCHED))],
 )
 async def test_it_is_captured_asleep_and_wakes_in_another_pod(waiting, arguments):
     name = await waiting.prewarm("snapshot/worker", *arguments)

@@ -12,7 +12,7 @@ import pytest
 
 from kubectl_chrek.cluster.resources import CHECKPOINTS
 
-pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux (apt-get install tmux)")
+pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux: run scripts/install-programs")
 PROGRAM = [sys.executable, "-m", "kubectl_chrek"]
 GLANCE_SECONDS = 0.2
 """A terminal does not tell when it has drawn: one looks again."""

@@ -21,9 +21,9 @@ def reason():
     if not (CRIU / "usr/sbin/criu").exists():
         return "needs CRIU (scripts/install-criu)"
     if importlib.util.find_spec("cuda") is None:
-        return "needs cuda-bindings"
+        return "needs pip install 'kubectl-chrek[gpu]'"
     if subprocess.run(["python3", "-c", "import torch"], check=False, capture_output=True).returncode != 0:
-        return "needs a python3 with torch"
+        return "needs a python3 with torch (apt-get install python3-torch, or pip)"
     return ""
 
 

@@ -29,7 +29,7 @@ def helm(*arguments, check=True):
 def render(*settings, namespace="my-team"):
     flags = [word for setting in settings for word in ("--set", setting)]
     output = helm("template", "chrek", str(CHART), "-n", namespace, *flags).stdout
-    return [document for document in yaml.safe_load_all(output) if document]
+    return [document for document in yaml.load_all(output, yaml.CSafeLoader) if document]
 
 
 def find(documents, kind, name):

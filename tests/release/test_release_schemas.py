@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 jsonschema = pytest.importorskip("jsonschema", reason="needs kubernetes-validate: run make test")
-referencing = pytest.importorskip("referencing")
+referencing = pytest.importorskip("referencing", reason="needs kubernetes-validate: run make test")
 
 CHART = Path(__file__).parents[2] / "charts" / "chrek"
 VERSIONS = [f"1.{minor}" for minor in range(29, 38)]

@@ -30,7 +30,7 @@ def helm(*settings):
 def render(*settings):
     done = helm(*settings)
     assert done.returncode == 0, done.stderr
-    return {(body["kind"], body["metadata"]["name"]): body for body in yaml.safe_load_all(done.stdout) if body}
+    return {(body["kind"], body["metadata"]["name"]): body for body in yaml.load_all(done.stdout, yaml.CSafeLoader) if body}
 
 
 def container(documents, kind, name):

@@ -74,3 +74,31 @@ def test_modules_say_what_they_hold():
 def test_test_files_have_names_of_their_own():
     names = [path.name for path, _ in sources("tests") if path.name != "conftest.py"]
     assert len(names) == len(set(names))
+
+
+def snapshots():
+    """The file of tests that each snapshot is for, and the snapshot's name there."""
+    for place in sorted((ROOT / "tests").glob("*/__snapshots__/*")):
+        module = str((place.parents[1] / f"{place.name.removesuffix('.ambr')}.py").relative_to(ROOT))
+        names = (
+            re.findall(r"^# name: (.*)$", place.read_text(), re.MULTILINE)
+            if place.is_file()
+            else [each.stem for each in place.iterdir()]
+        )
+        yield from ((module, name) for name in names)
+
+
+def test_no_snapshot_is_left_over(collected, pytestconfig):
+    """The plug-in itself finds them only where one process runs all tests."""
+    tests = {}
+    for name in collected:
+        module, _, test = name.partition("::")
+        tests.setdefault(module, []).append(test)
+    whole = set(tests) - {argument.partition("::")[0] for argument in pytestconfig.args if "::" in argument}
+    left = [
+        f"{module}: {name}"
+        for module, name in snapshots()
+        if (module in whole and not any(name == test or name.startswith((f"{test}[", f"{test}.")) for test in tests[module]))
+        or not (ROOT / module).exists()
+    ]
+    assert left == []

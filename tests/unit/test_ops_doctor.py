@@ -9,9 +9,10 @@ from kubectl_chrek.api.crds import load_crds
 from kubectl_chrek.api.errors import NotFoundError
 from kubectl_chrek.api.node import read_node
 from kubectl_chrek.ops.doctor_checkpoints import check_checkpoints, check_leases
-from kubectl_chrek.ops.doctor_cluster import check_claims, check_definitions, check_operator, check_webhook, image_version
+from kubectl_chrek.ops.doctor_cluster import check_claims, check_definitions, check_operator, check_webhook
 from kubectl_chrek.ops.doctor_nodes import check_agents
 from kubectl_chrek.ops.findings import counts, worst
+from kubectl_chrek.ops.operators import image_version
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -157,7 +158,15 @@ def deployment(image, available=1):
     ],
 )
 async def test_the_operator(found, verdict):
-    assert told(await check_operator(Objects(deployments=found), "1.0")) == [("operator", verdict)]
+    assert told(await check_operator(Objects(deployments=found, pods=[]), "1.0")) == [("operator", verdict)]
+
+
+@pytest.mark.parametrize(
+    ("phase", "version", "verdict"), [("Running", "1.0", "ok"), ("Running", "1.1", "warn"), ("Failed", "1.0", "fail")]
+)
+async def test_an_operator_without_a_deployment(phase, version, verdict):
+    pod = {"metadata": {"namespace": "s"}, "spec": {"containers": [{"image": f"o:{version}"}]}, "status": {"phase": phase}}
+    assert told(await check_operator(Objects(deployments=[], pods=[pod]), "1.0")) == [("operator", verdict)]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ from kubectl_chrek.local.node.runtime import Runtime
 
 _LOG: Final = logging.getLogger(__name__)
 _RETRY_SECONDS: Final = 1.0
+MIRROR: Final = "kubernetes.io/config.mirror"
+"""Annotation of a pod that stands for something that the node does not run: it leaves such a pod alone."""
 _PROGRAMS: Final = {"runc": "runc", "ip": "iproute2"}
 
 
@@ -125,6 +127,8 @@ class Node:
 
     def _take(self, pod: dict[str, Any]) -> None:
         uid = pod["metadata"]["uid"]
+        if MIRROR in (pod["metadata"].get("annotations") or {}):
+            return
         if uid not in self._workers:
             worker = self._workers[uid] = PodWorker(self._services, {"apiVersion": "v1", "kind": "Pod"} | pod)
             self._tasks[uid] = asyncio.create_task(self._work(uid, worker))

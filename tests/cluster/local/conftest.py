@@ -78,8 +78,8 @@ async def controlled(embedded):
 def why_not():
     if os.geteuid() != 0:
         return "needs root"
-    missing = [program for program in ("runc", "ip") if shutil.which(program) is None]
-    return f"needs {', '.join(missing)}" if missing else ""
+    missing = [package for program, package in {"runc": "runc", "ip": "iproute2"}.items() if shutil.which(program) is None]
+    return f"needs apt-get install {' '.join(missing)}" if missing else ""
 
 
 @pytest.fixture

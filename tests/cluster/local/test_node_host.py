@@ -28,7 +28,7 @@ async def test_paths_of_the_host_are_shown_read_only(machine):
 async def test_kubectl_runs_commands_and_reads_logs(machine):
     program = os.environ.get("CHREK_TEST_KUBECTL") or shutil.which("kubectl")
     if not program:
-        pytest.skip("there is no kubectl in PATH")
+        pytest.skip("there is no kubectl in PATH: run scripts/install-kubectl")
     await machine.run("shell", ["sh", "-c", "echo hello; exec sleep 1000"])
     await machine.phase("shell", "Running")
 
