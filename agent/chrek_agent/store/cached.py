@@ -132,14 +132,21 @@ class PieceCache:
         if size > min(self.quota, LARGEST):
             return False
         with self._lock:
-            if self.size + self._coming + size <= self.quota:
-                self._coming += size
+            if self._reserve(size):
                 return True
+            before = self.size
             gone = self._pieces.give_up(self.quota * LOW - self._coming - size, self._clock() - SETTLED_SECONDS)
-            fits = self.size + self._coming + size <= self.quota
-            self._coming += size if fits else 0
+            freed = before - self.size
+            self._coming += freed  # Its room is nobody's until it is there.
         for name in gone:
             self._unlink(name)
+        with self._lock:
+            self._coming -= freed
+            return self._reserve(size)
+
+    def _reserve(self, size: int) -> bool:
+        fits = self.size + self._coming + size <= self.quota
+        self._coming += size if fits else 0
         return fits
 
     def _note(self, name: str, size: int) -> None:

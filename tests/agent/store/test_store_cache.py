@@ -268,6 +268,24 @@ def test_the_quota_holds_whoever_writes_at_the_same_time(make_cache, monkeypatch
     assert cache.size == 5 * (900 + OVERHEAD) == sum(path.stat().st_size for path in cache.directory.rglob("*-900"))
 
 
+def test_what_goes_takes_up_its_room_until_it_is_gone(make_cache, clock, monkeypatch):
+    cache = make_cache(10 * (1000 + OVERHEAD))
+    for number in range(10):
+        cache.put(PACK, 1000 * number, 1000, bytes(1000))
+    clock.pass_by()
+    unlink, seen = cache._unlink, []
+
+    def look(name):
+        cache.put(PACK, 90_000 + len(seen), 1000, bytes(1000))
+        seen.append(sum(path.stat().st_size for path in cache.directory.rglob("*") if path.is_file()))
+        unlink(name)
+
+    monkeypatch.setattr(cache, "_unlink", look)
+    cache.put(PACK, 50_000, 1000, bytes(1000))
+    assert seen
+    assert max(seen) <= cache.quota
+
+
 def test_a_full_disk_is_no_error(make_cache, monkeypatch, caplog):
     cache = make_cache()
 
