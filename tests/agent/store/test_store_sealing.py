@@ -203,7 +203,7 @@ def test_a_repack_seals_anew_and_never_opens_for_good(at, capture, memory_backen
     other = at(*keys, backend=backend)
     repacked = other.repack(backend.now, timedelta(hours=2), 0.9)
     able = FIRST in keys
-    assert (len(repacked.packs), repacked.damaged) == (int(able), [])
+    assert (bool(repacked.packs), repacked.damaged) == (able, [])
     assert {found.key for found in indexes(store).values()} == {name_of(FIRST), *([name_of(keys[0])] if able else [])}
     for _ in range(2):
         backend.now += 3 * hour
