@@ -82,15 +82,6 @@ def part_fill(lab: Lab, note: Note, gib: int, *, runs: int) -> None:
             begin = time.monotonic()
             harvest(images, writer, [source])
             note("stored", round(gib / (time.monotonic() - begin), 1))
-            for threads in (8, 12, 16):
-                other = lab.like(f"threads-{threads}", huge_pages=False)
-                again = _images(lab.fresh("images"), gib)
-                ceilings.present(gib * 1.2)
-                begin = time.monotonic()
-                with other.store.begin("fill") as more:
-                    harvest(again, more, [source], threads=threads)
-                    note(f"stored_{threads}", round(gib / (time.monotonic() - begin), 1))
-                shutil.rmtree(other.base)
         origin = Source(node="", pod="", container="", image="", image_id="", worker=INNER, pids=[INNER], pipes={})
         said: dict[str, Any] = {"identity": {}, "created_at": datetime.now(UTC), "compatibility": {}, "deleted": []}
         owner = Owner(namespace="bench", name="bench", uid="uid-bench")

@@ -75,7 +75,7 @@ async def restored(agent, box, artifact):
 def test_ranks_meet_anew_and_add_up_to_the_same(yard, agent, driver):
     steps = []
     if not Path("/usr/lib/python3/dist-packages/torch").exists():
-        pytest.skip("needs python3-torch")
+        pytest.skip("Debian's torch is not installed: run scripts/install-demo")
     with yard.source(COMMAND, SHAPE) as box:
         born = said(box, "born")
         until(lambda: len(list(box.control.glob("hook.*"))) == 2)

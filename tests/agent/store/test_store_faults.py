@@ -32,15 +32,15 @@ class Lab:
     far: Any
 
 
-@pytest.fixture(params=["oci", "s3"])
+@pytest.fixture(params=["oci", "s3-moto", "s3-seaweedfs"])
 def lab(request, servers, make_proxy):
     if request.param == "oci":
         near = servers.oci()
         proxy = make_proxy(servers.registry)
         place = Repository(proxy.host, near._registry.client.place.name, plain_http=True)
         return Lab(proxy, near, RegistryBackend(place, login=Login(), patience=PATIENCE))
-    near = servers.s3_seaweedfs()
-    proxy = make_proxy(servers.seaweedfs.removeprefix("http://"))
+    near = servers.s3_moto() if request.param == "s3-moto" else servers.s3_seaweedfs()
+    proxy = make_proxy((servers.moto if request.param == "s3-moto" else servers.seaweedfs).removeprefix("http://"))
     far = servers.s3(f"http://{proxy.host}", prefix=near.bucket.prefix, patience=PATIENCE)
     return Lab(proxy, near, far)
 
