@@ -9,7 +9,7 @@ WITH_PATH := PATH="$(CURDIR)/$(BIN):$(CURDIR)/.cache/bin:$$PATH"
 ROOT := $(filter 0,$(shell id -u))
 
 .NOTPARALLEL:
-.PHONY: help demo test lint check snap bench screenshots krew images clean can-demo install-criu install-demo install-kubectl install-programs
+.PHONY: help demo test lint check snap bench screenshots krew images clean can-demo build-native install-criu install-demo install-kubectl install-programs
 
 help: ## List what make can do here
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -17,7 +17,7 @@ help: ## List what make can do here
 demo: can-demo .venv/.stamp install-criu install-demo ## Start a real worker cold, capture it, start another from the capture
 	@$(WITH_PATH) $(BIN)/kubectl-chrek demo $(DEMO_ARGS)
 
-test: .venv/.stamp install-criu install-demo install-kubectl install-programs ## Run all tests; PYTEST_ARGS="tests/unit -x" picks some
+test: .venv/.stamp build-native install-criu install-demo install-kubectl install-programs ## Run all tests; PYTEST_ARGS="tests/unit -x" picks some
 	@$(WITH_PATH) $(BIN)/pytest -q -n auto --maxprocesses 4 $(PYTEST_ARGS)
 
 lint: .venv/.stamp ## Check style, types and the layers between packages
@@ -67,5 +67,5 @@ can-demo:
 	@touch $@
 
 # Without root a part may be impossible; its one line says so, and the tests that need it are skipped.
-install-criu install-demo install-kubectl install-programs:
+build-native install-criu install-demo install-kubectl install-programs:
 	@scripts/$@ $(if $(ROOT),,|| true)

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import chrek_worker
 from chrek_agent.container import processes
 from chrek_agent.container.discovery import Container
 from chrek_agent.standalone.locating import by_pid
 from kubectl_chrek.api import names
 
 SCRIPT = Path(__file__).with_name("container.sh")
+LIBRARY = Path(chrek_worker.__file__).with_name(names.DRIVER_COPY_FILE)
 STATE = "/bench/state"
 MARKER = "/tmp/restored"
 """Where a worker in a container says how far it is."""
@@ -69,9 +71,10 @@ def until(condition: Callable[[], Any], seconds: float, log: Path) -> Any:
 
 
 @contextlib.contextmanager
-def source(directory: Path, command: Sequence[str]) -> Iterator[Box]:
-    """A container whose worker is to be captured."""
-    with _container(directory, command, {names.ENV_SIGNAL_FILE: f"{names.CONTROL_DIR}/done", names.ENV_MARKER_FILE: MARKER}) as box:
+def source(directory: Path, command: Sequence[str], *, bare: bool = False) -> Iterator[Box]:
+    """A container whose worker is to be captured; `bare`: with nothing of ours in it."""
+    env = {names.ENV_SIGNAL_FILE: f"{names.CONTROL_DIR}/done", names.ENV_MARKER_FILE: MARKER}
+    with _container(directory, command, env | ({names.ENV_DRIVER_COPY: "off"} if bare else {})) as box:
         yield box
 
 
@@ -89,9 +92,9 @@ def _container(directory: Path, command: Sequence[str], env: dict[str, str]) -> 
     directory.mkdir(parents=True)
     log = directory / "log"
     spaces = ["--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child"]
-    words = ["unshare", *spaces, "sh", str(SCRIPT), str(directory), sys.executable, "-m", "chrek_worker", "--", *command]
+    inside = ["sh", str(SCRIPT), str(directory), str(LIBRARY), sys.executable, "-m", "chrek_worker", "--", *command]
     outer = subprocess.Popen(
-        words,
+        ["unshare", *spaces, *inside],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,10 +1,11 @@
 #!/bin/sh
-# A container on this machine's own root: `container.sh DIRECTORY COMMAND...` becomes COMMAND as its PID 1.
+# A container on this machine's own root: `container.sh DIRECTORY LIBRARY COMMAND...` becomes COMMAND as its PID 1, with LIBRARY in /chrek.
 # Run it by: unshare --mount --pid --net --uts --ipc --fork --kill-child sh container.sh ...
 # The root is an overlay whose changes go to DIRECTORY/upper; other mounts, such as the driver's, are the machine's.
 set -eu
 directory=$1
-shift
+library=$2
+shift 2
 mount --make-rprivate /
 points=$(cut -d' ' -f5 /proc/self/mountinfo)
 mkdir -p "$directory/upper" "$directory/inner" "$directory/root"
@@ -19,8 +20,10 @@ for point in $points; do
     case $directory in "$point"/*) continue ;; esac
     [ ! -e ".$point" ] || mount --rbind "$point" ".$point"
 done
-mkdir -p checkpoint-signal bench
+mkdir -p checkpoint-signal chrek bench
 mount -t tmpfs tmpfs checkpoint-signal
+mount -t tmpfs tmpfs chrek
+[ ! -e "$library" ] || cp "$library" chrek/
 mkdir -p old
 pivot_root . old
 umount -l /old

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ceilings
 import container
 from container import Box
 
@@ -81,10 +82,10 @@ class Lab:
         return path
 
     @contextlib.contextmanager
-    def worker(self, *words: str) -> Iterator[tuple[Box, Row]]:
-        """A started worker and its cold start."""
+    def worker(self, *words: str, bare: bool = False) -> Iterator[tuple[Box, Row]]:
+        """A started worker and its cold start; `bare`: as others start it, for `plain_capture`."""
         begin = time.time()
-        with container.source(self.fresh("source"), self._command(words)) as box:
+        with container.source(self.fresh("source"), self._command(words), bare=bare) as box:
             first = box.said_after(begin, LIMIT)
             yield box, {"seconds": first["at"] - begin, "said": first["said"]}
 
@@ -219,6 +220,15 @@ class Lab:
             self.driver.restore(pid, {})
         for pid in pids:
             self.driver.unlock(pid)
+
+
+def plain_source(lab: Lab, note: Note, images: Path, gib: float, *words: str) -> Row:
+    """A worker of its own, as others start it, captured plainly; noted, and for `plain_restore`."""
+    with lab.worker(*words, bare=True) as (box, _):
+        ceilings.present(gib * 2.2)
+        plainly = lab.plain_capture(box, images)
+    note("plain_capture", plainly)
+    return plainly
 
 
 def _first(box: Box, begin: float, expected: Row) -> Row:

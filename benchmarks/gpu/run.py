@@ -22,7 +22,7 @@ from typing import Any
 import ceilings
 import filling
 import scenes
-from lab import Lab, Note, Row
+from lab import Lab, Note, Row, plain_source
 
 PIPE_LIMIT = Path("/proc/sys/fs/pipe-max-size")
 Parts = dict[str, tuple[float, Callable[[Lab, Note], None]]]
@@ -40,12 +40,10 @@ def part_worker(lab: Lab, note: Note, kind: str, size: str, gib: float, *, plain
     """One worker, captured and restored both ways. `more`: captured again, on small pages, and as another process like it."""
     words = (kind, size, "7")
     images = lab.fresh("plain")
+    if plain:
+        plainly = plain_source(lab, note, images, gib, *words)
     with lab.worker(*words) as (box, cold):
         note("cold", cold["seconds"])
-        if plain:
-            ceilings.present(gib * 2.2)
-            plainly = lab.plain_capture(box, images)
-            note("plain_capture", plainly)
         captured, row = _capture(lab, note, "capture", box, gib)
         if more:
             _capture(lab, note, "capture_again", box, gib)
@@ -89,8 +87,8 @@ def part_disk(lab: Lab, note: Note, gib: int) -> None:
     """Nothing is in the page cache when a restore begins."""
     words = ("weights", str(gib), "7")
     images = lab.fresh("plain")
+    plainly = plain_source(lab, note, images, gib, *words)
     with lab.worker(*words) as (box, _):
-        plainly = lab.plain_capture(box, images)
         captured, row = _capture(lab, note, "capture", box, gib)
     for how in ("plain", "ours"):
         ceilings.present(gib * 1.1)

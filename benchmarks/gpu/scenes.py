@@ -11,7 +11,7 @@ from typing import Any
 import ceilings
 from client import PORT, ask
 from container import Box
-from lab import Lab, Note, Row
+from lab import Lab, Note, Row, plain_source
 
 from chrek_agent.capture import Captured
 from kubectl_chrek.api import names
@@ -70,11 +70,9 @@ def part_two(lab: Lab, note: Note, amount: str, gib: float, *, runs: int) -> Non
     """Two processes on one GPU, both ways."""
     lab, words = replace(lab, program=HERE / "two.py"), (amount, "7")
     images = lab.fresh("plain")
+    plainly = plain_source(lab, note, images, gib, *words)
     with lab.worker(*words) as (box, cold):
         note("cold", cold["seconds"])
-        ceilings.present(gib * 2.2)
-        plainly = lab.plain_capture(box, images)
-        note("plain_capture", plainly)
         ceilings.present(gib * 2.2)
         captured, row = lab.capture(box)
         note("capture", row)

@@ -19,7 +19,7 @@ from typing import Any
 import ceilings
 import run
 from container import Box
-from lab import LIMIT, Lab, Note, Row
+from lab import LIMIT, Lab, Note, Row, plain_source
 
 from chrek_agent.capture import Captured
 from chrek_agent.container import processes
@@ -150,14 +150,12 @@ def part_ranks(lab: Lab, note: Note, kind: str, amount: int, gib: float, env: di
     """Ranks that are captured as they are, both ways; then on the same GPUs and, where each has its own, on each other's."""
     words, images = (kind, str(amount), "7", str(count())), lab.fresh("plain")
     with environment(env), listening(note):
+        if plain:
+            plainly = plain_source(lab, note, images, gib, *words)
         with lab.worker(*words) as (box, cold):
             note("cold", cold["seconds"])
             note("speed", {"when": "before", "gib_s": speed(box)})
             note("seen", seen(lab, box))
-            if plain:
-                room(gib * 2.2)
-                plainly = lab.plain_capture(box, images)
-                note("plain_capture", plainly)
             room(gib * 2.2)
             captured, row = lab.capture(box)
             note("capture", row)

@@ -187,7 +187,7 @@ def _env(injection: Injection) -> dict[str, str]:
 
 
 def _volumes() -> list[Body]:
-    items = [{"key": names.SHIM_FILE, "path": names.SHIM_FILE}]
+    items = [{"key": name, "path": name} for name in (names.SHIM_FILE, names.DRIVER_COPY_FILE)]
     return [
         {"name": names.SHIM_VOLUME, "configMap": {"name": names.SHIM_CONFIG_MAP, "items": items}},
         {"name": names.CONTROL_VOLUME, "emptyDir": {}},

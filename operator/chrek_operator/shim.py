@@ -1,6 +1,7 @@
 """The shim as a ConfigMap: one zip file that any Python >= 3.9 runs, the same bytes for the same sources.
 
-Beside it, for containers that get their environment by `envFrom`, the variables of workers that can be captured.
+Beside it are the library that copies for the CUDA driver (worker/native) and, for containers that get their environment by
+`envFrom`, the variables of workers that can be captured.
 """
 
 import base64
@@ -40,8 +41,18 @@ def shim_config_map() -> dict[str, Any]:
         "kind": "ConfigMap",
         "metadata": {"name": names.SHIM_CONFIG_MAP, "labels": {"app.kubernetes.io/managed-by": names.MANAGER}},
         "data": capture_data(),
-        "binaryData": {names.SHIM_FILE: base64.b64encode(shim_archive()).decode()},
+        "binaryData": {
+            names.SHIM_FILE: base64.b64encode(shim_archive()).decode(),
+            names.DRIVER_COPY_FILE: base64.b64encode(driver_copy()).decode(),
+        },
     }
+
+
+@cache
+def driver_copy() -> bytes:
+    """The library; nothing where it was not built, which workers do without. Raises ChrekError as `shim_archive`."""
+    path = _package(WORKER) / names.DRIVER_COPY_FILE
+    return path.read_bytes() if path.exists() else b""
 
 
 def _members() -> Iterator[tuple[str, bytes]]:

@@ -71,7 +71,13 @@ VOLUMES = [
     {"name": "cache", "emptyDir": {}},
     {
         "name": "chrek-worker",
-        "configMap": {"name": "chrek-worker", "items": [{"key": "chrek_worker.pyz", "path": "chrek_worker.pyz"}]},
+        "configMap": {
+            "name": "chrek-worker",
+            "items": [
+                {"key": "chrek_worker.pyz", "path": "chrek_worker.pyz"},
+                {"key": "driver_copy-x86_64.so", "path": "driver_copy-x86_64.so"},
+            ],
+        },
     },
     {"name": "checkpoint-signal", "emptyDir": {}},
     {

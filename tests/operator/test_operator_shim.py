@@ -4,7 +4,10 @@ import base64
 import subprocess
 import sys
 
-from chrek_operator.shim import shim_archive, shim_config_map
+import pytest
+
+from chrek_operator import shim
+from chrek_operator.shim import driver_copy, shim_archive, shim_config_map
 
 
 def test_the_same_sources_give_the_same_bytes():
@@ -28,4 +31,15 @@ def test_it_runs_by_itself_without_anything_installed(tmp_path):
 
 
 def test_it_fits_into_a_config_map():
-    assert len(shim_archive()) < 512 * 1024
+    assert len(shim_archive()) + len(driver_copy()) < 512 * 1024
+
+
+@pytest.mark.parametrize("content", [None, b"\x7fELF"])
+def test_the_library_lies_beside_it_and_is_empty_where_it_was_not_built(monkeypatch, tmp_path, content):
+    if content is not None:
+        (tmp_path / "driver_copy-x86_64.so").write_bytes(content)
+    archive = shim_archive()
+    monkeypatch.setattr(shim, "shim_archive", lambda: archive)
+    monkeypatch.setattr(shim, "driver_copy", driver_copy.__wrapped__)
+    monkeypatch.setattr(shim, "_package", lambda name: tmp_path)
+    assert base64.b64decode(shim_config_map()["binaryData"]["driver_copy-x86_64.so"]) == (content or b"")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 
 FAULTS = frozenset((signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT))
 # Faults of our own are not passed on, and nobody can be asked to take the first two.
@@ -58,10 +59,10 @@ def start_ticks() -> int:
         return int(stat.read().rpartition(")")[2].split()[19])
 
 
-def spawn(command: list[str]) -> int:
+def spawn(command: list[str], environment: Mapping[str, str]) -> int:
     """Starts the worker in a session of its own, which CRIU wants, and returns its PID."""
     # Only this thread is left, so nothing can hold a lock across the fork.
-    process = subprocess.Popen(command, start_new_session=True, preexec_fn=unblock_signals)  # noqa: PLW1509
+    process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=unblock_signals)  # noqa: PLW1509
     process.returncode = 0  # We reap by waitpid(-1); this keeps Popen from warning about a child it lost.
     return process.pid
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from chrek_worker import processes, snapshot
+from chrek_worker import preload, processes, snapshot
 from chrek_worker.control import (
     ACCEPT,
     ACCEPTED,
@@ -69,7 +69,7 @@ def run_source(command: list[str], signal_file: Path) -> int:
             Path(stale).unlink()
     processes.advance_pids(FIRST_PID)
     try:
-        worker = processes.spawn(command)
+        worker = processes.spawn(command, preload.added(os.environ))
     except OSError as error:
         say(f"cannot start {command[0]}: {error.strerror}")
         return 127
