@@ -58,9 +58,9 @@ class Agent:
         self._verifier = Verifier(
             cluster, store, reporter, instruments.metrics, config.node, mender=mender, ceilings=instruments.ceilings
         )
-        self._adopter = adoption.Adopter(cluster, store, reporter)
         self._stager = Stager(cluster, store, instruments, config.node)
         self._node = NodeWriter(config, cluster, criu, store, instruments, cache=store.cache)
+        self._adopter = adoption.Adopter(cluster, store, reporter, self._node.stale)
         self._unseen = {"source pods", "target pods", "checkpoints"}
 
     async def run(self) -> None:
@@ -69,11 +69,11 @@ class Agent:
             if self._config.listen:
                 await stack.enter_async_context(serve(self._config.listen, self._instruments.metrics, self._unready))
             group = await stack.enter_async_context(asyncio.TaskGroup())
-            group.create_task(self._pods("source pods", f"{names.LABEL_SOURCE}=true", is_ready, self._sources.handle))
+            group.create_task(self._pods("source pods", f"{names.LABEL_SOURCE}=true", is_ready, self._capture))
             group.create_task(self._pods("target pods", f"{names.LABEL_RESTORE}=true", lambda _: True, self._targets.handle))
             group.create_task(self._checkpoints())
             group.create_task(self._node.run())
-            group.create_task(upkeep.run(self._store, self._config.upkeep_seconds))
+            group.create_task(upkeep.run(self._store, self._config.upkeep_seconds, self._node.stale))
 
     def _unready(self) -> str:
         """Why we cannot serve; empty when we can."""
@@ -94,6 +94,13 @@ class Agent:
                 if identifier and wanted(pod) and seen.get(uid) != identifier:
                     seen[uid] = identifier
                     start(handle(pod))
+
+    async def _capture(self, pod: Body) -> None:
+        """Captures a pod; the store's sizes are looked at again whatever has become of it."""
+        try:
+            await self._sources.handle(pod)
+        finally:
+            self._node.stale()
 
     async def _checkpoints(self) -> None:
         """Deletes, verifies, adopts and stages artifacts, as the checkpoints ask for it."""

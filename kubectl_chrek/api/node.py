@@ -61,7 +61,9 @@ class StoreStatus(View):
     """Of all artifacts, as if none shared anything."""
     stored_bytes: int | None = None
     reclaimable_bytes: int | None = None
-    artifacts: int = 0
+    artifacts: int | None = None
+    measured_at: datetime | None = None
+    """When the agent began to add these up. None: it has not, or does not say."""
     orphans: Orphans = Field(default_factory=Orphans)
 
 

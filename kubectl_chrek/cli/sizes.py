@@ -34,14 +34,14 @@ def store_notes(report: Report) -> list[str]:
     lines = []
     for store in report.stores:
         parts = (
-            f"{human_bytes(store.stored_bytes)} stored" if store.stored_bytes is not None else "",
+            f"{human_bytes(store.stored_bytes) if store.stored_bytes is not None else UNKNOWN} stored",
             f"{human_bytes(store.logical_bytes)} logical" if store.logical_bytes is not None else "",
             f"{human_bytes(store.reclaimable_bytes)} wait for the sweep" if store.reclaimable_bytes else "",
             f"{human_bytes(store.free_bytes)} of {human_bytes(store.total_bytes)} free"
             if store.free_bytes is not None and store.total_bytes
             else "",
         )
-        lines.append(f"{store.type or UNKNOWN} {store.location}: {', '.join(filter(None, parts)) or UNKNOWN}")
+        lines.append(f"{store.type or UNKNOWN} {store.location}: {', '.join(filter(None, parts))}")
     return lines
 
 

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from kubectl_chrek.api.checkpoint import Checkpoint, read_checkpoint
 from kubectl_chrek.api.errors import ClusterError, NotFoundError
@@ -16,10 +17,15 @@ from kubectl_chrek.ops.connection import ConnectionOptions
 from kubectl_chrek.ops.references import Users
 from kubectl_chrek.ops.retention import freed_bytes, model_of
 
+_NOT_COUNTED: Final = dict.fromkeys(("logical_bytes", "stored_bytes", "reclaimable_bytes", "artifacts"))
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One checkpoint's artifact, in bytes. `unique` returns if it goes; `active`: somebody refers to it or pinned it."""
+    """One checkpoint's artifact, in bytes. `unique` returns if it goes; `active`: somebody refers to it or pinned it.
+
+    `node` has captured it.
+    """
 
     namespace: str
     name: str
@@ -29,6 +35,8 @@ class Usage:
     stored: int
     unique: int
     active: bool
+    node: str
+    captured_at: datetime | None
 
     @property
     def shared(self) -> int:
@@ -97,7 +105,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything `df` shows. `stores` is what agents say of their stores, one for each place that is named."""
+    """Everything `df` shows. `stores` is what agents say of their stores, for each place that is named the newest."""
 
     groups: tuple[Group, ...]
     stores: tuple[StoreStatus, ...]
@@ -111,7 +119,7 @@ class Report:
 def report(checkpoints: Iterable[Checkpoint], referenced: Mapping[str, Sequence[str]], nodes: Iterable[ChrekNode]) -> Report:
     """Adds up what has an artifact; groups are in the order of their backends and models."""
     usages = (_usage(each, active=bool(referenced.get(each.metadata.uid)) or each.pinned) for each in checkpoints)
-    return _report(filter(None, usages), nodes)
+    return _report([*filter(None, usages)], nodes)
 
 
 async def fetch(cluster: Cluster, options: ConnectionOptions) -> Report:
@@ -130,15 +138,35 @@ async def fetch(cluster: Cluster, options: ConnectionOptions) -> Report:
     return _report(usages, nodes)
 
 
-def _report(usages: Iterable[Usage], nodes: Iterable[ChrekNode]) -> Report:
+def _report(usages: Sequence[Usage], nodes: Iterable[ChrekNode]) -> Report:
     groups: dict[tuple[str, str], list[Usage]] = {}
     for usage in usages:
         groups.setdefault((usage.backend, usage.model), []).append(usage)
-    stores = {(store.type, store.location): store for node in nodes if (store := node.status.store).location}
     return Report(
         tuple(Group(*key, tuple(sorted(found, key=_by_size))) for key, found in sorted(groups.items())),
-        tuple(store for _, store in sorted(stores.items())),
+        tuple(store for _, store in sorted(_stores(usages, nodes).items())),
     )
+
+
+def _stores(usages: Iterable[Usage], nodes: Iterable[ChrekNode]) -> dict[tuple[str, str], StoreStatus]:
+    """By type and location. What was added up before the newest capture into a store is not told: it may be far off."""
+    places: dict[str, tuple[str, str]] = {}
+    newest: dict[tuple[str, str], StoreStatus] = {}
+    for node in nodes:
+        store = node.status.store
+        if store.location:
+            place = places[node.metadata.name] = store.type, store.location
+            newest[place] = max(newest.get(place, store), store, key=_measured)
+    for usage in usages:
+        found = places.get(usage.node)
+        measured = newest[found].measured_at if found else None
+        if found and measured and usage.captured_at and measured < usage.captured_at:
+            newest[found] = newest[found].model_copy(update=_NOT_COUNTED)
+    return newest
+
+
+def _measured(store: StoreStatus) -> datetime:
+    return store.measured_at or datetime.min.replace(tzinfo=UTC)
 
 
 def _usage(checkpoint: Checkpoint, *, active: bool) -> Usage | None:
@@ -148,7 +176,15 @@ def _usage(checkpoint: Checkpoint, *, active: bool) -> Usage | None:
         return None
     stored = artifact.bytes if artifact.stored_bytes is None else artifact.stored_bytes
     place = (metadata.namespace, metadata.name, status.storage_type, model_of(checkpoint))
-    return Usage(*place, logical=artifact.bytes, stored=stored, unique=freed_bytes(checkpoint), active=active)
+    return Usage(
+        *place,
+        logical=artifact.bytes,
+        stored=stored,
+        unique=freed_bytes(checkpoint),
+        active=active,
+        node=artifact.node,
+        captured_at=artifact.captured_at,
+    )
 
 
 def _by_size(usage: Usage) -> tuple[int, str, str]:

@@ -19,6 +19,7 @@ class Where(StrEnum):
     TEXT = "text"
     VIEW = "view"
     """Every screen that is a table."""
+    LOG = "log"
     LIST = "list"
     """The checkpoints."""
     DETAIL = "detail"
@@ -77,6 +78,8 @@ ACTIONS: Final = (
     Action(Where.TEXT, "page-down", "pagedown,ctrl+f,space", "page_down", "Page down"),
     Action(Where.TEXT, "first", "home,g", "scroll_home", "Top"),
     Action(Where.TEXT, "last", "end,G", "scroll_end", "Bottom"),
+    Action(Where.LOG, "left", "left", "pan(-1)", "Half a screen to the left"),
+    Action(Where.LOG, "right", "right", "pan(1)", "Half a screen to the right"),
     Action(Where.VIEW, "filter", "slash", "filter", "Filter", footer=True, shown_key="/", typed=True),
     Action(Where.VIEW, "clear", "escape", "clear", "Clear filter, then marks; then back"),
     Action(Where.VIEW, "namespace", "n", "choose_namespace", "Namespace", footer=True),

@@ -30,11 +30,15 @@ def namespace_label(namespace: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something that the user was told. `severity` is Textual's: information, warning or error."""
+    """Something that the user was told `count` times in a row, at last `at`.
+
+    `severity` is Textual's: information, warning or error.
+    """
 
     at: datetime
     severity: str
     message: str
+    count: int = 1
 
 
 @dataclass(slots=True)
@@ -86,8 +90,11 @@ class Session:
         return Poll(ask, self.changed, seconds=seconds, now=self.now, pause=self.pause, failed=self.note)
 
     def note(self, message: str, severity: str = "error") -> None:
-        """Keeps what was told, for the view of errors."""
-        self.notes.append(Note(self.now(), severity, message))
+        """Keeps what was told, for the view of errors; the same again, as from several watches that end together, is counted."""
+        last = self.notes[-1] if self.notes else None
+        again = last is not None and (last.severity, last.message) == (severity, message)
+        count = self.notes.pop().count + 1 if again else 1
+        self.notes.append(Note(self.now(), severity, message, count))
 
     def _checkpoints(self) -> Feed[Row]:
         return self.feed(lambda: self.source.watch(self.namespace), read_row)

@@ -45,6 +45,7 @@ class Cluster:
 
     def __init__(self, conflict=False, **others):
         self.statuses, self.patches, self.conflict = [], [], conflict
+        self.adopted = []
         self.bodies = {("ns", "cp"): checkpoint(), **{("theirs", name): body for name, body in others.items()}}
 
     async def get(self, resource, name, namespace=None):
@@ -95,7 +96,7 @@ def held():
 
 async def adopt(store, body, cluster=None):
     cluster = cluster or Cluster()
-    await Adopter(cluster, store, Reporter(cluster, "n")).handle(body)
+    await Adopter(cluster, store, Reporter(cluster, "n"), lambda: cluster.adopted.append(len(store.usage().artifacts))).handle(body)
     return cluster
 
 
@@ -114,6 +115,7 @@ async def test_an_artifact_becomes_the_checkpoints_own(store, commit, owner, mov
     assert (owned.owner.name, owned.owner.namespace, owned.files) == ("cp", "ns", manifest.files)
     # Only what was imported for this is moved: a checkpoint keeps its artifact, whatever another one asks for.
     assert store.find(HASH, owner.uid) == ([] if gone else [manifest])
+    assert cluster.adopted == [1 if gone else 2], "called once the store is as it will stay"
     assert cluster.patches == [{"metadata": {"uid": "u-2", "annotations": {names.ANNOTATION_ADOPT: None}}}]
 
 
@@ -192,7 +194,7 @@ async def test_a_store_without_it_leaves_it_to_another_agent(store, commit):
     _, digest = commit()
     for body in (checkpoint(wanted("g-2", digest)), checkpoint(wanted("g-1", "0" * 64)), checkpoint(wanted("../g", digest))):
         cluster = await adopt(store, body)
-        assert (cluster.statuses, cluster.patches) == ([], [])
+        assert (cluster.statuses, cluster.patches, cluster.adopted) == ([], [], [])
 
 
 async def test_of_several_agents_one_adopts(store, commit):

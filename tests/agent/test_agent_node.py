@@ -3,26 +3,32 @@
 import asyncio
 from concurrent.futures import Future
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from chrek_agent.agent import Agent
 from chrek_agent.config import AgentConfig
 from chrek_agent.errors import AgentError, ArtifactError, SignatureError
 from chrek_agent.node import writer as module
 from chrek_agent.node.orphans import orphans
-from chrek_agent.node.storage import measure, shares, store_status
+from chrek_agent.node.storage import measure, quantity, shares, store_status
 from chrek_agent.node.writer import NodeWriter, clock_skew, publish
 from chrek_agent.store.model import Owner
 from chrek_agent.store.usage import ArtifactUsage, Usage
-from chrek_agent.tasks import verification
+from chrek_agent.tasks import upkeep, verification
 from chrek_agent.tasks.report import Reporter
+from chrek_agent.tasks.sources import Sources
 from chrek_agent.tasks.verification import Verifier, is_asked
 from chrek_agent.telemetry.instruments import Instruments
 from chrek_agent.telemetry.metrics import Metrics
 from chrek_agent.telemetry.operations import Operations
 from kubectl_chrek.api.errors import ClusterError, ConflictError, NotFoundError
 from kubectl_chrek.api.node import read_node
+from kubectl_chrek.cluster import Event
+from kubectl_chrek.cluster.resources import CHECKPOINTS, PODS
+from kubectl_chrek.ops.formatting import parse_bytes
 
 NOW = datetime(2026, 1, 29, 10, 5, tzinfo=UTC)
 OWNER = Owner(namespace="ns", name="cp", uid="u")
@@ -136,6 +142,65 @@ async def test_an_agent_writes_at_once_and_when_something_changes(tmp_path, monk
     await asyncio.gather(task, return_exceptions=True)
 
 
+class Watched(Cluster):
+    """One source pod runs; a checkpoint is deleted when the test says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.deleted = asyncio.Event()
+
+    async def watch(self, resource, namespace=None, *, labels="", fields=""):
+        if resource is PODS and "source" in labels:
+            status = {
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{"name": "main", "containerID": "containerd://c", "state": {"running": {}}}],
+            }
+            pod = {"metadata": {"name": "p", "namespace": "ns", "uid": "p"}, "spec": {"containers": [{"name": "main"}]}}
+            yield Event("ADDED", pod | {"status": status})
+        if resource is CHECKPOINTS:
+            await self.deleted.wait()
+            yield Event("DELETED", {"metadata": {"name": "cp", "namespace": "ns", "uid": "u"}})
+        await asyncio.Event().wait()
+
+    async def stored(self, wanted):
+        """Waits until the ChrekNode tells this of the store."""
+        async with asyncio.timeout(10):
+            while not self.statuses or self.statuses[-1]["store"]["storedBytes"] != wanted:
+                self.wrote.clear()
+                await self.wrote.wait()
+
+
+async def test_what_the_store_holds_is_told_when_that_has_changed(tmp_path, monkeypatch):
+    """After a capture, after a deletion and after a sweep; never because time has passed."""
+    monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 3600.0)
+    monkeypatch.setattr(module, "SLOW_SECONDS", 1e12)  # Longer than any machine has been up.
+    cluster, held, captured, swept = Watched(), [0], asyncio.Event(), asyncio.Event()
+
+    async def capture(sources, pod):
+        await captured.wait()
+        held[0] = 12
+
+    async def upkeep_run(store, seconds, done):
+        await swept.wait()
+        held[0] = 5
+        done()
+
+    monkeypatch.setattr(Sources, "handle", capture)
+    monkeypatch.setattr(upkeep, "run", upkeep_run)
+    monkeypatch.setattr("chrek_agent.store.store.Store.usage", lambda store: replace(used(g=5), stored=held[0]))
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(Agent(AgentConfig(node="n", base_path=tmp_path, state=tmp_path), cluster).run())
+        await cluster.stored(0)
+        captured.set()
+        await cluster.stored(12)
+        held[0] = 7
+        cluster.deleted.set()
+        await cluster.stored(7)
+        swept.set()
+        await cluster.stored(5)
+        task.cancel()
+
+
 async def test_an_api_server_that_refuses_is_asked_again(tmp_path):
     cluster, instruments = Cluster(), Instruments(Operations(), Metrics("n"))
     cluster.refusals = [ClusterError("away")]
@@ -167,15 +232,38 @@ def test_a_store_that_is_away_is_not_known(tmp_path):
             raise OSError(5, "Input/output error")
 
     assert measure(Away()) is None
-    status = store_status(tmp_path / "missing", None)
-    assert (status["location"], status["freeBytes"], status["storedBytes"]) == (str(tmp_path / "missing"), None, None)
+    status = store_status(tmp_path / "missing", None, NOW)
+    assert {key: value for key, value in status.items() if value is not None} == {
+        "type": "directory", "location": str(tmp_path / "missing")
+    }  # fmt: skip
+    # A figure of earlier would stay in the ChrekNode unless it is taken back.
+    assert {"freeBytes", "free", "storedBytes", "artifacts", "measuredAt"} <= status.keys()
 
 
 def test_a_store_is_measured(tmp_path):
-    status = store_status(tmp_path, measure(Measured()))
+    status = store_status(tmp_path, measure(Measured()), NOW)
     sizes = (status["logicalBytes"], status["storedBytes"], status["reclaimableBytes"], status["artifacts"])
     assert sizes == (20, 12, 3, 1)
     assert status["freeBytes"] <= status["totalBytes"]
+    assert status["free"] == quantity(status["freeBytes"])
+    assert read_node({"metadata": {"name": "n"}, "status": {"store": status}}).status.store.measured_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0"),
+        (10 * 2**10 - 1, "10239"),
+        (10 * 2**10, "10Ki"),
+        (412 * 2**30 + 2**29, "412Gi"),
+        (1497 * 2**30, "1497Gi"),
+        (10 * 2**40, "10Ti"),
+        (99 * 2**60, "101376Pi"),
+    ],
+)
+def test_a_size_is_told_as_a_quantity_that_is_never_more(size, text):
+    assert quantity(size) == text
+    assert parse_bytes(text) <= size
 
 
 def test_whose_share_of_the_store_has_changed():

@@ -52,11 +52,13 @@ def test_a_round_says_what_it_did_and_why_it_did_not(caplog):
 
 async def test_a_store_that_refuses_is_tried_again(caplog):
     store = Recorded(OSError(30, "Read-only file system"), Repacked())
-    task = asyncio.create_task(upkeep.run(store, 0.001))
+    rounds = []
+    task = asyncio.create_task(upkeep.run(store, 0.001, lambda: rounds.append(len(store.calls))))
     async with asyncio.timeout(10):
-        while len(store.calls) < 2:
+        while len(rounds) < 2:
             await asyncio.sleep(0.001)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert rounds[:2] == [1, 2]
     assert "Read-only file system" in caplog.text

@@ -206,6 +206,7 @@ def fleet(fake):
     fake.checkpoint("empty", phase="Creating")
     fake.put(GRAPHS, "llm", spec={"services": {"Worker": {"checkpoint": {"enabled": True, "checkpointRef": "used"}}}})
     store = {"type": "pvc", "location": "/checkpoints", "storedBytes": 5 << 30, "freeBytes": 3 << 30, "totalBytes": 100 << 30}
+    store |= {"artifacts": 3, "measuredAt": "2026-01-31T11:58:00.123456+00:00"}
     for name, kernel, heard in (("new", "6.12.4", "2026-01-31T11:59:50Z"), ("old", "6.1.0", "2026-01-31T11:59:40Z")):
         status = {
             "agent": {"version": __version__, "heartbeatAt": heard},

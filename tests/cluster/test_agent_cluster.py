@@ -10,6 +10,7 @@ import pytest
 from chrek_agent.config import AgentConfig
 from chrek_agent.errors import AgentError
 from chrek_agent.node import writer as module
+from chrek_agent.node.storage import store_status
 from chrek_agent.node.writer import NodeWriter, clock_skew, publish
 from chrek_agent.store.store import Store
 from chrek_agent.tasks.report import Reporter
@@ -64,6 +65,22 @@ async def test_an_agents_node_is_there_as_readers_expect_it(cluster, node_name, 
     await seen(lambda node: not node.status.operations)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_kubectl_shows_what_is_free_as_people_read_it(cluster, kubectl, node_name, tmp_path):
+    at = datetime.now(UTC)
+    status = store_status(tmp_path, None, at) | {"free": "412Gi"}
+    await publish(cluster, node_name, {"store": status})
+    header, row = (await kubectl("get", "chreknodes", node_name)).stdout.splitlines()
+    assert header.split() == ["NAME", "AGENT", "DRIVER", "GPUS", "CHECKPOINTS", "FREE", "AGE"]
+    assert row.split()[:2] == [node_name, "412Gi"]
+    body = await cluster.get(CHREK_NODES, node_name, "")
+    assert body["status"]["store"]["freeBytes"] > 0
+    # A store that has lost its volume for a bucket has no room of its own.
+    await publish(cluster, node_name, {"store": store_status("s3://bucket", Store.at(tmp_path).usage(), at)})
+    store = (await cluster.get(CHREK_NODES, node_name, ""))["status"]["store"]
+    assert (store["type"], store["artifacts"], store.keys() & {"free", "freeBytes"}) == ("s3", 0, set())
+    assert read_node({"metadata": {"name": "n"}, "status": {"store": store}}).status.store.measured_at == at
 
 
 async def test_a_fact_that_is_gone_is_taken_back(cluster, node_name):

@@ -1,5 +1,6 @@
 """What a node's agent knows and refuses: the compatibility record, the gate, verification, early deaths, its ChrekNode."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -20,6 +21,14 @@ async def test_a_record_is_kept_and_a_pod_that_differs_starts_cold(lab):
     assert "/checkpoint-signal" in record.mounts
     assert checkpoint.status.artifact.stored_bytes > 0
     assert checkpoint.status.artifact.processes[0].name.startswith("python")
+
+    def counted(body):
+        measured = read_node(body).status.store.measured_at
+        return measured is not None and measured > checkpoint.status.artifact.captured_at
+
+    async with asyncio.timeout(60):  # The agent looks at its store again at the capture's end, not some minutes later.
+        store = read_node(await lab.until(CHREK_NODES, counted)).status.store
+    assert store.stored_bytes >= checkpoint.status.artifact.stored_bytes
 
     await lab.graph(name, "--mib", "8")
     pod = await lab.ready_pod(name)

@@ -348,6 +348,8 @@ def _busy(app) -> bool:
     if app.pace.pending or not listed or any(not queue.empty() for queue in source.queues):
         return True
     widgets = [*app.screen.walk_children(with_self=True)]
+    if any(worker._thread_worker and not worker.is_finished for worker in app.workers):
+        return True
     left = any(each.message_queue_size or each._next_callbacks for each in (app, *widgets))
     return left or bool(app.screen._callbacks) or any(getattr(each, required) for each in widgets for required in _REQUIRED)
 

@@ -19,6 +19,7 @@ ANSWERS = {
     Where.APP: [ChrekApp],
     Where.TABLE: [VirtualTable],
     Where.TEXT: [Pane, LogPane],
+    Where.LOG: [LogPane],
     Where.VIEW: [ListScreen],
     Where.LIST: [CheckpointsScreen],
     Where.DETAIL: [DetailScreen],
@@ -48,7 +49,7 @@ TABLES += [[Where.TABLE, Where.VIEW, Where.STORAGE]]
 
 
 @pytest.mark.parametrize(
-    "parts", [*TABLES, [Where.TABLE, Where.DETAIL], [Where.TEXT, Where.DETAIL], [Where.TEXT, Where.DIFF], [Where.FORM]]
+    "parts", [*TABLES, [Where.TABLE, Where.DETAIL], [Where.TEXT, Where.LOG, Where.DETAIL], [Where.TEXT, Where.DIFF], [Where.FORM]]
 )
 def test_no_key_means_two_things_at_once(parts):
     together = [action for action in ACTIONS if action.where in (*parts, Where.APP)]

@@ -22,6 +22,14 @@ from kubectl_chrek.tui.screens.storage import StorageScreen
 
 pytestmark = pytest.mark.usefixtures("unseen")
 
+
+@pytest.fixture
+def source(source):
+    """Its log has a line that is longer than a screen is wide."""
+    source.log += "INFO " * 100
+    return source
+
+
 LLAMA = "j j"
 DETAIL = f"{LLAMA} enter"
 DIFF = "space space x"
@@ -50,6 +58,10 @@ def at_bottom(driver, source):
 
 def moved(driver, source):
     return driver.app.focused.scroll_y > 0
+
+
+def panned(*, right):
+    return lambda driver, source: (driver.app.focused.scroll_x > 0) is right
 
 
 def did(*what):
@@ -94,6 +106,8 @@ CASES = {
     "text.page-down": ("", f"{DETAIL} y", moved),
     "text.first": ("", f"{DETAIL} y G", at_top),
     "text.last": ("", f"{DETAIL} y", at_bottom),
+    "log.left": ("", f"{DETAIL} 5 right", panned(right=False)),
+    "log.right": ("", f"{DETAIL} 5", panned(right=True)),
     "view.filter": ("", "", lambda driver, source: driver.app.focused is driver.app.screen.query_one("#filter", Input)),
     "view.clear": ("nodes", "", on(CheckpointsScreen)),
     "view.namespace": ("", "", on(Choose)),
@@ -226,6 +240,22 @@ async def test_key_of_a_question(start, source, name, key):
         assert type(driver.app.screen).__name__ == name
         await driver.press(key)
         assert expected(driver, source)
+
+
+@pytest.mark.parametrize("place", ["", DETAIL, DIFF, "w", "colon n o d e s enter"])
+@pytest.mark.parametrize("opened", ["toggle_help", "show_help_panel"], ids=["by its key", "by the palette"])
+async def test_escape_closes_the_help_and_then_does_what_it_does(start, source, place, opened):
+    async with start(source) as driver:
+        await driver.press(*place.split())
+        screen = driver.app.screen
+        await driver.app.run_action(opened)
+        await driver.settle()
+        assert screen.query(HelpPanel)
+        await driver.press("escape")
+        assert not screen.query(HelpPanel)
+        assert driver.app.screen is screen
+        await driver.press("escape")
+        assert isinstance(driver.app.screen, CheckpointsScreen)
 
 
 WRITES = [action for action in ACTIONS if action.needs]

@@ -3,6 +3,7 @@
 import pytest
 from textual.events import Key
 from textual.widgets import Input
+from tui_samples import NOW, ago
 
 from kubectl_chrek.api.errors import ClusterError, UsageError
 from kubectl_chrek.tui.commands import COMMANDS, Argument, complete, parse
@@ -10,6 +11,7 @@ from kubectl_chrek.tui.policies import DEFAULT, parse_policy, policy_text
 from kubectl_chrek.tui.screens.checkpoints import CheckpointsScreen
 from kubectl_chrek.tui.screens.doctor import DoctorScreen
 from kubectl_chrek.tui.screens.nodes import NodesScreen
+from kubectl_chrek.tui.session import Note
 
 
 @pytest.mark.parametrize(
@@ -143,6 +145,30 @@ async def test_an_outage_stays_readable_after_it_is_over(start, source, outage, 
         await driver.app.action_command("errors")
         await driver.settle()
         assert str(outage) in driver.text("#about-text")
+
+
+async def test_what_several_watches_tell_of_one_outage_is_one_line(start, source, outage):
+    async with start(source) as driver:
+        await driver.press("j", "j", "enter")
+        for watch in ("checkpoints", "pods", "nodes"):
+            source.fail(outage, watch)
+        await driver.settle()
+        for line in ("nods", "nods", "errors"):
+            await driver.app.action_command(line)
+        await driver.settle()
+        told, lost = ([cell.text for cell in entry.cells[1:]] for entry in driver.table.rows)
+        assert told[1].startswith("(x2) there is no command")
+        assert lost == ["✗ error", f"(x3) {outage}"]
+        await driver.press("G")
+        assert f"(x3) {outage}" in driver.text("#about-text")
+
+
+def test_what_is_told_again_has_the_time_of_the_last(make_app, fake_source):
+    times = [ago(minutes=3), ago(minutes=2), ago(minutes=1), NOW]
+    session = make_app(fake_source(), now=iter(times).__next__).session
+    for message, severity in [("a", "error"), ("a", "error"), ("a", "warning"), ("a", "error")]:
+        session.note(message, severity)
+    assert [*session.notes] == [Note(times[1], "error", "a", 2), Note(times[2], "warning", "a"), Note(NOW, "error", "a")]
 
 
 async def test_commands_change_what_they_name(start, source, tmp_path):

@@ -215,6 +215,28 @@ async def test_the_log_comes_line_by_line(open_llama, source, outage):
         assert log.lines[:2] == ["[job/p] loading [/]", "[job/p] ready"]
 
 
+async def test_the_end_of_a_long_line_stays_in_view_while_others_come(open_llama, source):
+    lines = asyncio.Queue()
+
+    async def follow(namespace, checkpoint):
+        while True:
+            yield Line(None, Source("job", namespace, "p", "main"), await lines.get())
+
+    source.follow_logs = follow
+    async with open_llama("l") as driver:
+        log = driver.app.screen.query_one(LogPane)
+        lines.put_nowait("x" * 300 + " the end")
+        await driver.settle()
+        await driver.press(*["right"] * 20)
+        assert log.scroll_x == log.max_scroll_x > 0
+        lines.put_nowait("a short one")
+        await driver.settle()
+        assert log.scroll_x == log.max_scroll_x > 0
+        assert log.render_line(0).text.rstrip().endswith("the end")
+        await driver.press(*["left"] * 20)
+        assert log.render_line(0).text.startswith("[job/p] xxx")
+
+
 @pytest.mark.parametrize("tab", ["v", "l"])
 async def test_what_cannot_be_read_says_why(open_llama, source, outage, pause, tab):
     async def refuse(*_):

@@ -351,6 +351,15 @@ async def test_the_help_panel_comes_and_goes(start, source):
         assert not driver.app.screen.query(HelpPanel)
 
 
+async def test_escape_closes_the_help_before_the_filter(start, source):
+    async with start(source) as driver:
+        await driver.press("slash", *"8b", "enter", "question_mark", "escape")
+        assert not driver.app.screen.query(HelpPanel)
+        assert driver.names == ["llama-3-8b"]
+        await driver.press("escape")
+        assert len(driver.names) > 1
+
+
 async def test_q_quits(start, source):
     async with start(source) as driver:
         await driver.press("q")

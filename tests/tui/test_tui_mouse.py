@@ -7,7 +7,7 @@ from kubectl_chrek.tui.screens.checkpoints import CheckpointsScreen
 from kubectl_chrek.tui.screens.detail import DetailScreen
 from kubectl_chrek.tui.screens.modals import Choose, ConfirmDelete
 from kubectl_chrek.tui.widgets.table import VirtualTable
-from kubectl_chrek.tui.widgets.text import Pane
+from kubectl_chrek.tui.widgets.text import LogPane, Pane
 
 FIRST_LINE = 1
 """Of a table, below its titles."""
@@ -60,10 +60,11 @@ async def test_a_click_on_a_key_in_the_footer_presses_it(start, source):
         assert isinstance(driver.app.screen, Choose)
 
 
-async def wheel(driver, target, *, down):
+async def wheel(driver, target, *, down, shift=False):
     """A turn of the wheel over the middle of a widget."""
     kind = MouseScrollDown if down else MouseScrollUp
-    await driver.pilot._post_mouse_events([kind], widget=target, offset=(target.size.width // 2, target.size.height // 2))
+    middle = (target.size.width // 2, target.size.height // 2)
+    await driver.pilot._post_mouse_events([kind], widget=target, offset=middle, shift=shift)
     await driver.settle()
 
 
@@ -88,6 +89,19 @@ async def test_the_wheel_scrolls_a_text(start, source):
         assert isinstance(pane, Pane)
         await wheel(driver, pane, down=True)
         assert pane.scroll_y > 0
+
+
+async def test_the_wheel_with_shift_moves_a_log_sideways(start, source):
+    source.log += "INFO " * 100
+    async with start(source) as driver:
+        await driver.press("j", "j", "enter", "5")
+        log = driver.app.focused
+        assert isinstance(log, LogPane)
+        await wheel(driver, log, down=True, shift=True)
+        right = log.scroll_x
+        assert right > 0
+        await wheel(driver, log, down=False, shift=True)
+        assert log.scroll_x < right
 
 
 async def test_a_click_opens_what_a_row_of_another_screen_is_about(start, source):

@@ -5,15 +5,18 @@ from collections import Counter
 
 import pytest
 
-from kubectl_chrek.api.node import Ceilings
+from kubectl_chrek.api.node import Ceilings, read_node
+from kubectl_chrek.ops.usage import Group
 from kubectl_chrek.tui.feed import Outage
 from kubectl_chrek.tui.views.artifact import contents_view
 from kubectl_chrek.tui.views.document import document_view, to_yaml
 from kubectl_chrek.tui.views.events import events_view
+from kubectl_chrek.tui.views.nodes import node_view
 from kubectl_chrek.tui.views.overview import artifact_view, conditions_view, identity_view, state_view
 from kubectl_chrek.tui.views.pods import POD_COLUMNS, pod_cells, read_pod
 from kubectl_chrek.tui.views.reading import read_row
 from kubectl_chrek.tui.views.status import counts, facts, state
+from kubectl_chrek.tui.views.storage import storage_view
 from kubectl_chrek.tui.views.timeline import timeline_view
 
 WIDE = 100
@@ -123,6 +126,17 @@ def test_the_timeline_of_a_capture_under_way(samples):
 
 def test_a_timeline_without_measurements_says_so(samples):
     assert "Nothing has been measured" in timeline_view(read_row(samples[3]).checkpoint, {}, WIDE).plain
+
+
+@pytest.mark.parametrize(
+    ("counted", "expected"),
+    [({}, "artifacts not counted yet"), ({"artifacts": 0}, "0 artifacts"), ({"artifacts": 1}, "1 artifact")],
+)
+def test_artifacts_that_nobody_has_counted_are_not_none(frozen_now, counted, expected):
+    node = read_node({"metadata": {"name": "n"}, "status": {"store": {"type": "s3", "location": "s3://bucket", **counted}}})
+    assert f"s3 s3://bucket, {expected}\n" in node_view(node, frozen_now, WIDE).plain
+    [store] = storage_view(Group("s3", "m", ()), [node.status.store], WIDE).plain.splitlines()[-1:]
+    assert store.endswith(f" {expected}, size not known")
 
 
 def test_pods_tell_how_and_why_they_started(source, frozen_now):

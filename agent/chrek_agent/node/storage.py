@@ -5,13 +5,15 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from chrek_agent.store.cached import PieceCache
 from chrek_agent.store.usage import Usage
 from chrek_agent.store.where import kind, parse_place, plain
 from chrek_agent.telemetry.times import timestamp
 from kubectl_chrek.api.errors import ChrekError
+
+_MEASURED: Final = ("logicalBytes", "storedBytes", "reclaimableBytes", "artifacts", "measuredAt")
 
 
 class Measured(Protocol):
@@ -21,23 +23,29 @@ class Measured(Protocol):
         """Who uses how much."""
 
 
-def store_status(location: str | Path, usage: Usage | None) -> dict[str, Any]:
-    """`status.store`; what is not known is None, as the room of a bucket never is."""
+def store_status(location: str | Path, usage: Usage | None, at: datetime) -> dict[str, Any]:
+    """`status.store`, measured from `at` on; what is not known is None, as the room of a bucket never is."""
     place = parse_place(str(location))
     status: dict[str, Any] = {"type": kind(str(location)), "location": plain(str(location))}
-    status |= {"totalBytes": None, "freeBytes": None, "logicalBytes": None, "storedBytes": None, "reclaimableBytes": None}
+    status |= dict.fromkeys(("totalBytes", "freeBytes", "free", *_MEASURED))
     if isinstance(place, Path):
         with suppress(OSError):
             room = shutil.disk_usage(place)
-            status |= {"totalBytes": room.total, "freeBytes": room.free}
+            status |= {"totalBytes": room.total, "freeBytes": room.free, "free": quantity(room.free)}
     if usage is not None:
-        status |= {
-            "logicalBytes": usage.logical,
-            "storedBytes": usage.stored,
-            "reclaimableBytes": usage.reclaimable,
-            "artifacts": len(usage.artifacts),
-        }
+        # To the microsecond: of several nodes' figures the newest count.
+        measured = (usage.logical, usage.stored, usage.reclaimable, len(usage.artifacts), at.isoformat(timespec="microseconds"))
+        status |= dict(zip(_MEASURED, measured, strict=True))
     return status
+
+
+def quantity(size: int) -> str:
+    """Bytes as Kubernetes writes them, rounded down to at least two digits: `412Gi`, `1497Gi`."""
+    for unit in ("", "Ki", "Mi", "Gi", "Ti"):
+        if size < 10 * 1024:
+            return f"{size}{unit}"
+        size //= 1024
+    return f"{size}Pi"
 
 
 def cache_status(cache: PieceCache, usage: Usage | None) -> dict[str, Any]:

@@ -58,7 +58,8 @@ class NodeWriter:
         self._ceilings = instruments.ceilings
         self._started = timestamp(datetime.now(UTC))
         self._slow: dict[str, Any] = {}
-        self._looked = 0.0
+        self._due = 0.0
+        """When what costs something is looked at again, on the monotonic clock."""
 
     @property
     def trouble(self) -> str:
@@ -69,7 +70,7 @@ class NodeWriter:
 
     def stale(self) -> None:
         """The store has changed: its sizes are looked at again."""
-        self._looked = 0.0
+        self._due = 0.0
         self._operations.changed.set()
 
     async def run(self) -> None:
@@ -86,8 +87,9 @@ class NodeWriter:
 
     async def _write(self) -> None:
         try:
-            if not self._slow or time.monotonic() - self._looked > SLOW_SECONDS:
-                self._looked = time.monotonic()
+            now = time.monotonic()
+            if not self._slow or now >= self._due:
+                self._due = now + SLOW_SECONDS
                 self._slow = await self._look()
             status = self._status()
             self._metrics.node(status)
@@ -105,12 +107,13 @@ class NodeWriter:
         if not self._slow:
             await asyncio.to_thread(self._ceilings.prepare)
         skew = await clock_skew(self._cluster.server_time)
+        at = datetime.now(UTC)
         platform, checks, usage = await asyncio.gather(
             asyncio.to_thread(facts.of_node, criu),
             asyncio.to_thread(node_checks, self._config, criu, skew),
             asyncio.to_thread(measure, self._store),
         )
-        store = await asyncio.to_thread(store_status, self._config.location, usage)
+        store = await asyncio.to_thread(store_status, self._config.location, usage, at)
         if usage is not None:
             bodies = await self._cluster.list(CHECKPOINTS, self._config.namespace)
             await self._tell_checkpoints(bodies, usage)

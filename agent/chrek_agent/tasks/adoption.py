@@ -10,7 +10,7 @@ checkpoint that owns it must be shared with that namespace.
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -76,12 +76,13 @@ def is_shared(body: Mapping[str, Any], namespace: str) -> bool:
 
 
 class Adopter:
-    """Adopts artifacts for one node's agent."""
+    """Adopts artifacts for one node's agent; `adopted` is called after each."""
 
-    def __init__(self, cluster: Cluster, store: Store, reporter: Reporter) -> None:
+    def __init__(self, cluster: Cluster, store: Store, reporter: Reporter, adopted: Callable[[], None] = lambda: None) -> None:
         self._cluster = cluster
         self._store = store
         self._reporter = reporter
+        self._adopted = adopted
 
     async def handle(self, body: Mapping[str, Any]) -> None:
         """Adopts what the checkpoint asks for, if it is in our store and no other agent is first."""
@@ -111,6 +112,7 @@ class Adopter:
         LOG.info("checkpoint %s/%s adopted artifact %s in %.1f s", metadata.namespace, metadata.name, wanted.generation, seconds)
         if wanted.move and is_offer(manifest.owner):
             await asyncio.to_thread(self._store.delete, checkpoint.hash, {wanted.generation})
+        self._adopted()
         patch = {"metadata": {"uid": metadata.uid, "annotations": {names.ANNOTATION_ADOPT: None}}}
         await self._cluster.patch(CHECKPOINTS, metadata.name, patch, metadata.namespace)
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -11,8 +12,11 @@ from chrek_agent.store.store import Store
 LOG: Final = logging.getLogger(__name__)
 
 
-async def run(store: Store, seconds: float) -> None:
-    """Sweeps and repacks for ever, `seconds` apart; the agents of other nodes do the same on the same store, and agree."""
+async def run(store: Store, seconds: float, done: Callable[[], None]) -> None:
+    """Sweeps and repacks for ever, `seconds` apart; the agents of other nodes do the same on the same store, and agree.
+
+    `done` is called after each round.
+    """
     while True:
         # Not all nodes at once, and not at an agent's start, when pods wait to be restored.
         await asyncio.sleep(seconds * random.uniform(0.5, 1.5))  # noqa: S311 - nobody gains by guessing it
@@ -20,6 +24,7 @@ async def run(store: Store, seconds: float) -> None:
             await asyncio.to_thread(tidy, store, datetime.now(UTC))
         except OSError as error:
             LOG.warning("the store was not swept: %s", error.strerror or error)
+        done()
 
 
 def tidy(store: Store, now: datetime) -> None:

@@ -312,7 +312,9 @@ class DetailScreen(LiveScreen):
             self.query_one(TabbedContent).active = tab
 
     def action_back(self) -> None:
-        """Out of a field, or back to where one came from."""
+        """Out of the help or a field, or back to where one came from."""
+        if self.close_help():
+            return
         if isinstance(self.focused, Input):
             self._focus_tab()
         else:

@@ -65,4 +65,5 @@ class DiffScreen(LiveScreen):
 
     def action_back(self) -> None:
         """To the list."""
-        self.dismiss()
+        if not self.close_help():
+            self.dismiss()

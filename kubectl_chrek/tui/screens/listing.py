@@ -72,7 +72,9 @@ class ListScreen(LiveScreen):
         self.set_focus(self._filter)
 
     def action_clear(self) -> None:
-        """Clears and closes the filter."""
+        """Clears and closes the filter, unless there is something else to close."""
+        if self.close_help():
+            return
         if self._filter.has_class("-active"):
             self.set_filter("")
         else:

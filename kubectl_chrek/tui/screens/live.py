@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
-from textual.widgets import Input
+from textual.widgets import HelpPanel, Input
 from textual.worker import Worker, WorkerState
 
 from kubectl_chrek.tui.actions import NEEDS, Where
@@ -100,6 +100,14 @@ class LiveScreen(Screen[None]):
         """No worker fails in silence."""
         if event.state is WorkerState.ERROR:
             tell(self, event.worker.error, severity="error")
+
+    def close_help(self) -> bool:
+        """Closes the help, which lies over everything else and so is what escape closes first; False when it is not open."""
+        panel = self.query(HelpPanel)
+        if not panel:
+            return False
+        panel.remove()
+        return True
 
     def action_refresh_watch(self) -> None:
         """Lists and watches anew, without waiting for an outage's next attempt."""

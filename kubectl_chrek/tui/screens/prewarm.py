@@ -120,4 +120,5 @@ class PrewarmScreen(LiveScreen):
 
     def action_back(self) -> None:
         """Leaves without making anything."""
-        self.dismiss()
+        if not self.close_help():
+            self.dismiss()

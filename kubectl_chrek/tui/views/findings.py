@@ -61,6 +61,7 @@ def note_entries(notes: Sequence[Note], now: datetime) -> list[Entry]:
 
 
 def _note(note: Note, number: int, now: datetime) -> Entry:
+    times = f"(x{note.count}) " if note.count > 1 else ""
     glyph, tone = _SEVERITIES.get(note.severity, ("?", Tone.WARNING))
     return Entry(
         key=str(number),
@@ -68,7 +69,7 @@ def _note(note: Note, number: int, now: datetime) -> Entry:
         cells=(
             Cell(human_age(note.at, now), Tone.MUTED),
             Cell(f"{glyph} {clean(note.severity)}", tone),
-            Cell(clean(note.message)),
+            Cell(times + clean(note.message)),
         ),
-        about=lambda width: hang(Content(""), Content.assemble(span(note.message)), width),
+        about=lambda width: hang(Content(""), Content.assemble(span(times + note.message)), width),
     )

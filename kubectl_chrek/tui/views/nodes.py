@@ -15,6 +15,7 @@ from kubectl_chrek.tui.views.entries import Entry
 from kubectl_chrek.tui.views.overview import Fact, section
 from kubectl_chrek.tui.views.phases import bar, best_text, rate
 from kubectl_chrek.tui.views.status import TONE_STYLES
+from kubectl_chrek.tui.views.storage import artifacts_text
 from kubectl_chrek.tui.widgets.cells import Cell, Column, Tone
 
 NODE_COLUMNS: Final = (
@@ -141,7 +142,7 @@ def _facts(node: ChrekNode) -> list[Fact]:
         ("Agent", " ".join(filter(None, (agent.pod, agent.version)))),
         ("Machine", f"{platform.architecture or NONE}, kernel {platform.kernel or NONE}, CRIU {platform.criu or NONE}, {memory}"),
         ("GPUs", f"{gpu_text(platform.gpus) or NONE}, driver {platform.driver or NONE}, CUDA {platform.cuda or NONE}"),
-        ("Store", f"{store.type or NONE} {store.location}, {store.artifacts} artifacts"),
+        ("Store", f"{store.type or NONE} {store.location}, {artifacts_text(store)}"),
         ("At best", best_text(node.status.ceilings)),
         ("Cached", ", ".join(node.status.cache.hashes) or NONE),
     )

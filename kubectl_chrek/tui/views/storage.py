@@ -84,10 +84,15 @@ def _usage(usage: Usage, largest: int, room: int) -> Content:
     )
 
 
+def artifacts_text(store: StoreStatus) -> str:
+    """How many there are, if that is known."""
+    return "artifacts not counted yet" if store.artifacts is None else plural(store.artifacts, "artifact")
+
+
 def _store(store: StoreStatus, room: int) -> Content:
     name = Cell(clean(f"{store.type} {store.location}")).fitted(_NAME)
     if store.total_bytes is None or store.free_bytes is None or store.total_bytes <= 0:
-        return Content.assemble(span(f"{name} "), span(f"{plural(store.artifacts, 'artifact')}, size not known", MUTED))
+        return Content.assemble(span(f"{name} "), span(f"{artifacts_text(store)}, size not known", MUTED))
     used = store.total_bytes - store.free_bytes
     part = min(max(used / store.total_bytes, 0.0), 1.0)
     told = f" {part:.0%} of {human_bytes(store.total_bytes)} used, {human_bytes(store.free_bytes)} free"

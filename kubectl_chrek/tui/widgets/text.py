@@ -45,7 +45,7 @@ class LogPane(Log, inherit_bindings=False):
     DEFAULT_CSS = """
     LogPane { padding: 0 1; scrollbar-size: 1 1; background: $background; }
     """
-    BINDINGS = [*bindings(Where.TEXT)]
+    BINDINGS = [*bindings(Where.TEXT), *bindings(Where.LOG)]
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own word
         super().__init__(highlight=False, max_lines=_MOST_LINES, id=id)
@@ -64,6 +64,10 @@ class LogPane(Log, inherit_bindings=False):
         else:
             self.write_line(clean(reason))
             self._empty = True
+
+    def action_pan(self, halves: int) -> None:
+        """Moves sideways over long lines, by half of what is in view."""
+        self.scroll_relative(x=halves * (self.size.width // 2), animate=False)
 
     def as_text(self) -> str:
         """All lines that are still kept."""
