@@ -106,19 +106,18 @@ class Capture:
         stack = AsyncExitStack()
         try:
             with phases.phase("gpu") if self._gpus.present else nullcontext():
-                frozen = await stack.enter_async_context(self._frozen(container, worker, entry, report))
+                frozen = await stack.enter_async_context(self._frozen(container, worker, halted, entry, report))
             expected = _resident(worker)  # With what was on the GPUs.
             record = facts.with_memory(record, _at_restore(expected, frozen, apart))
-            writer = await self._take(container, worker, generation, entry, phases, report, expected)
+            writer = await self._take(container, worker, halted, generation, entry, phases, report, expected)
             worker = inspect.worker_tree(container)  # As it was frozen: it may have had other processes before.
             staging = writer.staging
             held = await asyncio.to_thread(_save_beside, container, worker, halted, staging, frozen, accepted or {})
             await asyncio.to_thread(settle_sockets, staging / IMAGES, keep_inner=self._config.keep_connections)
             report("root file system", expected, expected)
             with phases.phase("rootfs"):
-                deleted = await asyncio.to_thread(rootfs.pack_upper, upper, staging / ROOTFS, mounts)
-                await asyncio.to_thread(rootfs.pack_shm, container, staging / SHM)
-                phases.moved("rootfs", sum(path.stat().st_size for path in (staging / ROOTFS, staging / SHM) if path.exists()))
+                deleted, size = await asyncio.to_thread(_pack_files, container, worker, upper, mounts, staging)
+                phases.moved("rootfs", size)
             report("commit", expected, expected)
             with phases.phase("commit"):
                 await asyncio.to_thread(_add_all, writer, apart, phases)
@@ -130,7 +129,7 @@ class Capture:
                 verified = partial(self._store.verify, manifest.identity_hash, generation, digest)
                 await asyncio.to_thread(verified, _counted(phases, "verify"))
         except BaseException as error:
-            thaw(container.init)
+            thaw(container.init, halted)
             with suppress(TimeoutError):  # A store that hangs is tidied when it answers again, by the thread that waits for it.
                 await asyncio.wait_for(asyncio.to_thread(self._abandon, checkpoint.hash, generation, writer), ABANDON_SECONDS)
             if isinstance(error, OSError):
@@ -144,19 +143,20 @@ class Capture:
         )
 
     def _frozen(
-        self, container: Container, worker: list[processes.Process], entry: Record, report: Report
+        self, container: Container, worker: list[processes.Process], halted: list[int], entry: Record, report: Report
     ) -> AbstractAsyncContextManager[cuda.Frozen]:
         """While it is entered, what the worker had on GPUs is in its host memory."""
 
         def told(done: int, count: int) -> None:
             report("gpu" if count == 1 else f"gpu {done} of {count}", 0, 0)
 
-        return self._gpus.frozen_gpu(worker, partial(thaw, container.init), entry.turned, told)
+        return self._gpus.frozen_gpu(worker, partial(thaw, container.init, halted), entry.turned, told)
 
     async def _take(
         self,
         container: Container,
         worker: list[processes.Process],
+        halted: list[int],
         generation: str,
         entry: Record,
         phases: Phases,
@@ -182,6 +182,7 @@ class Capture:
             started=entry.criu_started,
             resident=expected,
             progress=lambda done: report("memory", min(done, expected), expected),
+            halted=halted,
         )
         report("dump", 0, expected)
         writer = await take.run(begin, phases)
@@ -247,6 +248,16 @@ def _save_beside(
     return held
 
 
+def _pack_files(
+    container: Container, worker: list[processes.Process], upper: Path, mounts: list[str], staging: Path
+) -> tuple[list[str], int]:
+    """Copies the files of a worker that stands still; returns the paths that it has deleted, and the bytes of what was packed."""
+    deleted = rootfs.pack_upper(upper, staging / ROOTFS, mounts)
+    rootfs.pack_shm(container, staging / SHM)
+    stopped.refuse_restless(worker)
+    return deleted, sum(path.stat().st_size for path in (staging / ROOTFS, staging / SHM) if path.exists())
+
+
 def _counted(phases: Phases, name: str) -> Callable[[int, int], None]:
     """Notes what a phase has read as it goes; it is told bytes done and in all, one call at a time."""
     before = 0
@@ -270,6 +281,7 @@ def _add_all(writer: ArtifactWriter, apart: Saving | None, phases: Phases) -> No
     """Everything in the staging directory becomes part of the artifact, and what the worker has given up before the first phase."""
     if apart is not None and apart.writer is not None:
         writer.join(apart.writer)
+        apart.describe(writer.staging)
         phases.took("apart", apart.seconds)
         phases.moved("apart", apart.bytes)
     for path in sorted(path for path in writer.staging.rglob("*") if path.is_file()):

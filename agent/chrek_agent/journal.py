@@ -145,7 +145,7 @@ def undo(entry: Entry) -> None:
     if processes.is_same(entry.init, entry.init_start):
         if entry.kind == "capture":
             thaw(entry.init)
-            give_back([process for process in processes.namespace_members(entry.init) if process.pid != entry.init])
+            give_back(processes.beside(entry.init))
         else:
             _undo_restore(entry)
     for directory in map(Path, entry.staging):

@@ -101,7 +101,7 @@ class Restore:
                     entry.staged(work)
                     shutil.rmtree(work, ignore_errors=True)
                     work.mkdir(parents=True, mode=0o700)
-                    async with Serving(container, found) as apart:
+                    async with Serving(container, found, self._gpus.place) as apart:
                         worker = await self._run(found, container, marker, skeleton, entry, apart, phases)
                         await self._accept(container, skeleton, worker, apart, phases, check=check)
                     entry.step("wake")
@@ -150,7 +150,8 @@ class Restore:
             end=lambda: end_half_restored(container),
         )
         frozen = cuda.load(skeleton / IMAGES / cuda.FILE)
-        rest = await put.run(manifest.source.pipes, phases, late=frozen.pids)
+        # A driver that copies fast would only wait for what comes late, on small pages.
+        rest = await put.run(manifest.source.pipes, phases, late=() if frozen.shared else frozen.pids)
         entry.step("resume")
         if frozen.pids:
             await self._thaw(frozen, container, put, rest, phases, manifest)

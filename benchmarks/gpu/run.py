@@ -110,6 +110,7 @@ PARTS: Parts = {
     "weights-32": (220, lambda lab, note: part_worker(lab, note, "weights", "32", 33.5, plain=1, ours=2)),
     "fill-16": (90, lambda lab, note: filling.part_fill(lab, note, 16, runs=3)),
     "apart-16": (120, lambda lab, note: part_apart(lab, note, "weights", "16", 17.5, runs=5)),
+    "apart-48": (120, lambda lab, note: part_apart(lab, note, "weights", "48", 49.5, runs=3)),
     "llama-8b-apart": (120, lambda lab, note: part_apart(lab, note, "llama", "8b", 17, runs=3)),
     "server-8b-apart": (100, lambda lab, note: scenes.part_server(lab, note, "8b", 17, runs=3)),
     "two-processes": (100, lambda lab, note: scenes.part_two(lab, note, "4", 9.5, runs=2)),

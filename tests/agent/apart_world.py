@@ -61,6 +61,9 @@ class World:
                     path = writer.staging / name
                     path.write_bytes(content)
                     writer.add_file(name, path)
+                found.describe(writer.staging)
+                for path in writer.staging.glob("apart.json"):
+                    writer.add_file(path.name, path)
                 writer.join(found.writer)
                 return writer.commit(fields())
 
@@ -69,10 +72,10 @@ class World:
             for region in memory.regions():
                 memory.vacate(region)
 
-    async def load(self, manifest, digest: str) -> Serving:
+    async def load(self, manifest, digest: str, place=None) -> Serving:
         """Has it loaded from an artifact; returns the agent's side, closed."""
         with self.store.open(HASH, manifest.generation, digest) as artifact:
-            async with Serving(self.container, artifact) as serving:
+            async with Serving(self.container, artifact, place) as serving:
                 serving.verify()
                 await asyncio.to_thread(loading.load, self.path, self.kept)
                 await asyncio.wait_for(serving.done.wait(), 10)

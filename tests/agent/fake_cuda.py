@@ -1,9 +1,14 @@
-"""The driver's library on host memory, as far as memory apart calls it. Whoever touches what is not mapped dies."""
+"""The driver's library on host memory, as far as memory apart calls it. Whoever touches what is not mapped dies.
+
+GPU memory is files in memory, so that processes with a fake each share what they hand over by descriptors.
+"""
 
 import ctypes
 import mmap
+import os
 import re
 from types import SimpleNamespace
+from typing import NamedTuple
 
 GRAIN = 2 << 20
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -13,6 +18,16 @@ LIBC.mprotect.argtypes = LIBC.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size
 LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 NORESERVE = 0x4000
 NOTHING = 0
+
+
+FIXED = 0x10
+RUBBISH = b"\xaa" * GRAIN
+"""What was there before."""
+TOTAL = 8 << 30
+
+
+def uuid(ordinal):
+    return f"GPU-00000000-0000-4000-8000-{ordinal:012x}"
 
 
 def value(argument):
@@ -27,6 +42,15 @@ def put(pointer, number):
     pointer._obj.value = number
 
 
+class Memory(NamedTuple):
+    """Physical memory: a file of ours, on a GPU."""
+
+    file: int
+    length: int
+    device: int
+    shareable: bool
+
+
 class FakeCuda:
     """Every call returns 0, or the error that `failing` has for its name."""
 
@@ -34,6 +58,10 @@ class FakeCuda:
         self.failing = {}
         self.reserved, self.mapped, self.registered, self.streams = {}, {}, {}, set()
         self.handles = {}
+        self.imported = set()
+        self.here = 0
+        """Which GPU imported memory is on."""
+        self.devices = 1
         self.calls = []
         self._next = 1
 
@@ -56,6 +84,16 @@ class FakeCuda:
     def cu_device_get(self, pointer, ordinal):
         put(pointer, value(ordinal))
 
+    def cu_device_get_count(self, pointer):
+        put(pointer, self.devices)
+
+    def cu_device_get_uuid(self, pointer, ordinal):
+        pointer._obj[:] = bytes.fromhex(uuid(value(ordinal)).removeprefix("GPU-").replace("-", ""))
+
+    def cu_mem_get_info_v2(self, free, total):
+        put(free, TOTAL - sum(memory.length for memory in self.handles.values()))
+        put(total, TOTAL)
+
     def cu_device_primary_ctx_retain(self, pointer, _device):
         put(pointer, 0xC0)
 
@@ -76,27 +114,50 @@ class FakeCuda:
 
     def cu_mem_create(self, pointer, length, properties, _flags):
         assert (properties._obj.type, properties._obj.location.type) == (1, 1)
-        self.handles[self._next] = value(length)
-        put(pointer, self._next)
-        self._next += 1
+        file = os.memfd_create("gpu", os.MFD_CLOEXEC)
+        for _ in range(0, value(length), GRAIN):
+            os.write(file, RUBBISH)
+        memory = Memory(file, value(length), properties._obj.location.id, bool(properties._obj.handles))
+        put(pointer, self._hold(memory))
 
-    def cu_mem_map(self, address, length, _offset, handle, _flags):
-        address, length = value(address), value(length)
-        assert self.reserved[address][0] == length == self.handles[value(handle)]
+    def _hold(self, memory):
+        self._next += 1
+        self.handles[self._next] = memory
+        return self._next
+
+    def cu_mem_export_to_shareable_handle(self, pointer, handle, kind, _flags):
+        memory = self.handles[value(handle)]
+        assert (value(kind), memory.shareable) == (1, True)
+        put(pointer, os.dup(memory.file))
+
+    def cu_mem_import_from_shareable_handle(self, pointer, descriptor, kind):
+        assert value(kind) == 1
+        file = os.dup(value(descriptor))
+        number = self._hold(Memory(file, os.fstat(file).st_size, self.here, True))
+        self.imported.add(number)
+        put(pointer, number)
+
+    def cu_mem_get_allocation_properties_from_handle(self, properties, handle):
+        properties._obj.location.type, properties._obj.location.id = 1, self.handles[value(handle)].device
+
+    def cu_mem_map(self, address, length, offset, handle, _flags):
+        address, length, memory = value(address), value(length), self.handles[value(handle)]
+        assert self.reserved[address][0] == length == memory.length
+        assert value(offset) == 0
+        LIBC.mmap(address, length, NOTHING, mmap.MAP_SHARED | FIXED, memory.file, 0)
         self.mapped[address] = length
 
     def cu_mem_set_access(self, address, length, access, count):
         assert (access._obj.flags, value(count)) == (3, 1)
         LIBC.mprotect(value(address), value(length), mmap.PROT_READ | mmap.PROT_WRITE)
-        ctypes.memset(value(address), 0xAA, value(length))  # Whatever was there before.
 
     def cu_mem_unmap(self, address, length):
         if self.mapped.pop(value(address), None):
-            LIBC.madvise(value(address), value(length), mmap.MADV_DONTNEED)
-            LIBC.mprotect(value(address), value(length), NOTHING)
+            LIBC.mmap(value(address), value(length), NOTHING, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE | FIXED, -1, 0)
 
     def cu_mem_release(self, handle):
-        del self.handles[value(handle)]
+        self.imported.discard(value(handle))
+        os.close(self.handles.pop(value(handle)).file)
 
     def cu_mem_host_register_v2(self, address, length, _flags):
         self.registered[value(address)] = value(length)

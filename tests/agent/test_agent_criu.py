@@ -8,12 +8,16 @@ import pytest
 
 from chrek_agent.container import processes
 from chrek_agent.criu import options
-from chrek_agent.criu.log import errors, explain
-from chrek_agent.criu.runner import Criu, OvertimeError
+from chrek_agent.criu.log import errors, explain, interrupted
+from chrek_agent.criu.runner import Criu, InterruptedDumpError, OvertimeError
 from chrek_agent.errors import AgentError, CaptureError, RestoreError
 
 HARMLESS = "(00.000158) Error (criu/util.c:1377): Can't setup RLIMIT_NOFILE for self: Operation not permitted\n"
 URING = "(00.031002)  1004: Error (criu/files-ext.c:99): Can't dump file 11 of that type [600] (anon_inode:[io_uring])\n"
+BETWEEN = "(00.06) Error (compel/src/lib/infect.c:608): Unexpected 1001 task interruption, aborting\n"
+WITHIN = "(00.07) Error (criu/parasite-syscall.c:87): si_code=5 si_pid=1001 si_status=0\n"
+WITHIN += "(00.07) Error (criu/parasite-syscall.c:94): 1001 was stopped by 5 unexpectedly\n"
+CRASHED = WITHIN.replace("by 5", "by 11")
 COMMON = ["-v3", "--manage-cgroups=ignore", "--tcp-established", "--link-remap", "--file-locks", "--ghost-limit=512M"]
 
 
@@ -80,6 +84,12 @@ def test_known_reasons_are_explained_wherever_they_stand(log, line, expected):
     assert expected in found
     assert "(CRIU: " in found
     assert "\n" not in found
+
+
+@pytest.mark.parametrize(("text", "expected"), [(BETWEEN, True), (WITHIN, True), (CRASHED, False), (URING, False), ("", False)])
+def test_a_signal_that_came_in_between_is_told_apart(log, text, expected):
+    assert interrupted(log(HARMLESS + text)) is expected
+    assert ("a signal, most likely SIGCONT, came to the worker" in explain(log(HARMLESS + text), "dump", 1)) is expected
 
 
 def test_a_log_may_be_missing_empty_or_binary(log, tmp_path):
@@ -166,6 +176,14 @@ async def test_a_dump_that_fails_is_explained_by_its_log(fake, make_container, a
     fake.script(f'echo "Error (criu/a.c:1): no luck" > {fake.work}/dump.log; exit 3')
     with pytest.raises(CaptureError, match="CRIU dump failed with exit code 3: no luck"):
         await fake.dump(make_container())
+
+
+async def test_a_dump_that_a_signal_has_interrupted_may_be_made_again(fake, make_container, as_root):
+    fake.script(f"echo '{BETWEEN}' > {fake.work}/dump.log; exit 1")
+    with pytest.raises(InterruptedDumpError):
+        await fake.dump(make_container())
+    with pytest.raises(InterruptedDumpError):
+        await in_place(fake, make_container())
 
 
 async def test_past_its_time_the_whole_group_is_killed(fake, make_container, as_root):

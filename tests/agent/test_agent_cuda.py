@@ -12,13 +12,14 @@ import pytest
 
 from chrek_agent.container.processes import Process
 from chrek_agent.cuda import frozen as module
-from chrek_agent.cuda.detection import gpu_processes
+from chrek_agent.cuda.detection import gpu_processes, shares_copies
 from chrek_agent.cuda.driver import Bindings, BusyError, CudaError
 from chrek_agent.cuda.frozen import FILE, NOTHING, Frozen, Gpus, load, save
 from chrek_agent.cuda.hugepages import huge_pages, turn_back
 from chrek_agent.cuda.placing import device_map
 from chrek_agent.cuda.sequence import ROUNDS, freeze, thaw, unfreeze
 from chrek_agent.errors import ArtifactError, CaptureError, RestoreError
+from kubectl_chrek.api import names
 from kubectl_chrek.api.compatibility import Gpu
 
 
@@ -331,9 +332,12 @@ def test_what_a_restore_needs_to_know_is_a_file(tmp_path):
     save(NOTHING, path)
     assert not path.exists()
     assert load(path) == NOTHING
-    known = Frozen([1001], [gpu("GPU-a", "H200", 141)], {1001: 2.5})
-    save(known, path)
-    assert load(path) == known
+    for known in (
+        Frozen([1001], [gpu("GPU-a", "H200", 141)], {1001: 2.5}),
+        Frozen([1001], [gpu("GPU-a", "H200", 141)], {1001: 0.9}, shared=True),
+    ):
+        save(known, path)
+        assert load(path) == known
     path.write_text('{"pids": [1001], "gpus": ["GPU-a"]}')  # As it was before GPUs had kinds.
     assert load(path) == Frozen([1001], gpus_of("GPU-a"))
     for damage in (
@@ -347,6 +351,23 @@ def test_what_a_restore_needs_to_know_is_a_file(tmp_path):
         path.write_text(damage)
         with pytest.raises(ArtifactError, match=r"gpus.json is damaged"):
             load(path)
+
+
+@pytest.mark.parametrize(
+    ("environment", "shares"),
+    [
+        (f"A=b\0LD_PRELOAD=/jemalloc.so:/chrek/{names.DRIVER_COPY_FILE}\0C=", True),
+        ("LD_PRELOAD=/jemalloc.so", False),
+        (f"OLD_LD_PRELOAD=/chrek/{names.DRIVER_COPY_FILE}", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_whether_the_drivers_copies_are_shared_out_is_seen_in_the_environment(tmp_path, environment, shares):
+    if environment is not None:
+        (tmp_path / "7").mkdir()
+        (tmp_path / "7" / "environ").write_text(environment)
+    assert shares_copies(7, tmp_path) == shares
 
 
 async def test_without_the_bindings_the_reason_is_one_line(signals, monkeypatch):

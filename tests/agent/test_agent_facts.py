@@ -104,6 +104,9 @@ def test_gpus_without_nvidias_library(driver, monkeypatch):
     assert gpus.driver_version(driver) == "580.65.06"
     assert found == {0: Gpu(model="NVIDIA H200", uuid="GPU-0"), 1: Gpu(model="NVIDIA H200", uuid="GPU-1")}
     assert cuda is None
+    idle = driver / "gpus" / "0000:17:00.0" / "information"
+    idle.write_text(idle.read_text().replace("GPU-0", "GPU-????????-????-????-????-????????????"))
+    assert gpus.node_gpus(driver)[0][0] == Gpu(model="NVIDIA H200")
 
 
 def test_gpus_as_nvidias_library_describes_them(driver, monkeypatch):

@@ -259,3 +259,11 @@ def test_a_process_that_ends_meanwhile_shows_nothing(node):
     node.users = node.tree = (gone, gone)
     assert node.refusal() == ""
     assert not gather(gone).communicates
+
+
+def test_memory_that_an_agent_has_loaded_is_given_up_first(node):
+    directory = node.add(threads=("python3", "chrek-borrowed"))
+    assert "holds GPU memory that an agent loaded when it was restored" in node.refusal()
+    (directory / "task" / "42" / "comm").unlink()
+    (directory / "task" / "42").rmdir()
+    assert node.refusal() == ""

@@ -150,6 +150,18 @@ def test_a_worker_that_the_shim_has_started_cold_is_not_harmed(namespace, journa
     assert processes.read_process(cold[0].pid).state == "S"
 
 
+def test_nobody_beside_a_container_is_told_to_go_on(journal, dead, make_container):
+    """SIGCONT to each process of a node would go on into its containers: `runc run` passes it on."""
+    with subprocess.Popen(["sleep", "300"]) as other:
+        os.kill(other.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, other.pid, os.WSTOPPED | os.WNOWAIT)
+        left_by(dead, journal, make_container(), "capture")
+        count = recover(journal)
+        told = os.waitid(os.P_PID, other.pid, os.WCONTINUED | os.WNOHANG)
+        other.kill()
+    assert (count, told) == (1, None)
+
+
 def test_criu_itself_is_ended(journal, dead, make_container):
     with subprocess.Popen(["sleep", "300"], start_new_session=True) as criu:
         start = processes.read_process(criu.pid).start

@@ -32,8 +32,14 @@ def world(make_container, signal_directory, tmp_path):
     return World(make_container(), signal_directory, Store.at(tmp_path / "store"))
 
 
-def keep(*regions):
-    return {"do": "keep", "regions": [list(region) for region in regions]}
+GPU = "GPU-5941a4cb-3c36-3457-0000-0123456789ab"
+
+
+def keep(*regions, **allocations):
+    """Allocations by the last letters of their GPU's UUID."""
+    return {"do": "keep", "regions": [list(region) for region in regions]} | (
+        {"allocations": {GPU[: -len(end)] + end: found for end, found in allocations.items()}} if allocations else {}
+    )
 
 
 def save(offset, length, start=BASE):
@@ -58,6 +64,21 @@ def save(offset, length, start=BASE):
         (keep((BASE, 2 * PAGE), (BASE + PAGE, PAGE)), "is no region"),
         (keep(((1 << 63) - PAGE, PAGE)), "is no region"),
         (keep((BASE, 1 << 40)), "more than 1073741824 bytes"),
+        (keep() | {"allocations": [[BASE, PAGE]]}, "by the UUID of their GPU"),
+        (keep() | {"allocations": {"GPU-7": []}}, "by the UUID of their GPU"),
+        (keep() | {"allocations": {GPU.replace("a", "x"): []}}, "by the UUID of their GPU"),
+        (keep() | {"allocations": {GPU * 100: []}}, "by the UUID of their GPU"),
+        (keep(a=7), "pairs of numbers"),
+        (keep(a=[[BASE, "1"]]), "length is no number"),
+        (keep(a=[[BASE + 1, PAGE]]), "is no region"),
+        (keep(a=[[BASE, 2 * PAGE], [BASE + PAGE, PAGE]]), "is no region"),
+        (keep(a=[[BASE, 2 * PAGE]], b=[[BASE + PAGE, PAGE]]), "overlap"),
+        (keep(a=[[BASE + number * PAGE, PAGE] for number in range(40_000)], b=[[1 << 40, 1 << 29]]), "too many"),
+        (keep(a=[[BASE, 1 << 40]]), "more than 1073741824 bytes"),
+        (keep((BASE, 2 * PAGE), a=[[BASE, PAGE]]), "not within one allocation"),
+        (keep((BASE, 2 * PAGE), a=[[BASE + PAGE, PAGE]]), "not within one allocation"),
+        (keep((BASE, 3 * PAGE), a=[[BASE + PAGE, PAGE]]), "not within one allocation"),
+        (keep((BASE, 2 * PAGE), a=[[BASE, PAGE]], b=[[BASE + PAGE, PAGE]]), "not within one allocation"),
         ({"do": "kept"}, "pieces are missing"),
         ({"do": "slot", "length": MIB}, "a slot is one descriptor"),
     ],
@@ -68,6 +89,14 @@ def test_first_words_that_are_refused(world, message, reason):
             channel.ask(message)
         assert saving.bytes == 0
     assert not list(world.store.backend.base.glob("packs/*"))
+
+
+def test_allocations_are_noted_by_process_and_count_together(world, tmp_path):
+    with world.saving() as saving, Channel(world.path) as channel:
+        channel.ask(keep((BASE + PAGE, PAGE), (1 << 40, PAGE), a=[[BASE + 4 * PAGE, PAGE], [BASE, 2 * PAGE]], b=[[4 * BASE, PAGE]]))
+        saving.describe(tmp_path)
+        held = [[BASE, 2 * PAGE, GPU[:-1] + "a"], [BASE + 4 * PAGE, PAGE, GPU[:-1] + "a"], [4 * BASE, PAGE, GPU]]
+        assert json.loads((tmp_path / "apart.json").read_text()) == {"allocations": {str(os.getpid()): held}}
 
 
 @pytest.mark.parametrize(

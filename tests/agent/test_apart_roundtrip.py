@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chrek_agent.apart import layout
 from chrek_agent.apart import serving as module
-from chrek_agent.apart.layout import Files, lay_out
+from chrek_agent.apart.layout import Files, chunked, lay_out
 from chrek_agent.apart.readonly import ReadOnly
 from chrek_agent.errors import ArtifactError, RestoreError
 from chrek_agent.store.local import DirectoryBackend
@@ -80,7 +80,7 @@ async def test_a_pack_of_two_artifacts_is_not_handed_over(world):
     for (manifest, digest), whole in ((first, True), (second, False)):
         with world.store.open(HASH, manifest.generation, digest) as artifact:
             files = Files(artifact)
-            found = lay_out(artifact, manifest.memory, files)
+            found = lay_out(chunked(artifact, manifest.memory), files)
             assert bool(files.descriptors) == bool(found.extents) == whole
             assert sum(length for _, length in found.fetched) == (0 if whole else 4 * MIB)
             files.close()

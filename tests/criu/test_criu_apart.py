@@ -1,22 +1,27 @@
 """A worker of two processes that keep memory apart: each copy has it back before it is called restored."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
 from light_agent import HASH, artifact_of, checkpoint
 from light_container import PROGRAMS, Shape, until
 
+from chrek_agent.apart import beside, loaders
 from chrek_agent.apart.preparing import prepared
 from chrek_agent.capture import Capture
 from chrek_agent.criu.runner import Criu
+from chrek_agent.cuda import frozen as cuda
 from chrek_agent.errors import ArtifactError, CaptureError
 from chrek_agent.journal import record
 from chrek_agent.restore import Restore, wait_for_shim
 from chrek_agent.store.store import Store
 from kubectl_chrek.api import names
+from kubectl_chrek.local.node import oci
 
 MIB = 1 << 20
+STAND_INS = Path(__file__).parents[1] / "agent"
 SIZE = 64
 EACH = (SIZE + 4) * MIB + 8192
 MARKER = "/tmp/restored"
@@ -38,7 +43,7 @@ def said(box, word):
     return until(find, f"{word!r}")
 
 
-def capture(agent, box):
+def capture(agent, box, *, hooks=2):
     store = Store.at(agent.config.base_path)
 
     async def run():
@@ -49,7 +54,7 @@ def capture(agent, box):
                     box.pod, checkpoint(), box.container, entry, lambda *_: None, cold_start=1.0, accepted=accepted, apart=apart
                 )
 
-    until(lambda: len(list(box.control.glob("hook.*"))) == 2)
+    until(lambda: len(list(box.control.glob("hook.*"))) == hooks)
     return asyncio.run(run())
 
 
@@ -67,6 +72,45 @@ def source(yard, agent, size=SIZE):
     with yard.source(command(size), SHAPE) as box:
         born = said(box, "born")
         return born, capture(agent, box)
+
+
+class Driver:
+    """Moves nothing; it has one GPU, the stand-in's."""
+
+    def __getattr__(self, name):
+        return lambda *_: True
+
+    def gpus(self):
+        return ["GPU-00000000-0000-4000-8000-000000000000"]
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Of which the agent's loaders and the worker each have a stand-in's driver."""
+    usual, found = cuda.Gpus, Driver()
+    monkeypatch.setattr(cuda, "Gpus", lambda **_: usual(lambda: found, Path("/dev/null"), listed=dict))
+    monkeypatch.setattr(cuda, "gpu_processes", list)
+    monkeypatch.setattr(beside, "LEAST", 0)
+    monkeypatch.setattr(loaders, "PATIENCE", 20.0)
+    monkeypatch.setattr(loaders, "COMMAND", [sys.executable, str(STAND_INS / "fake_loader.py"), "{}"])
+
+
+def test_gpu_memory_that_the_agent_has_loaded_is_the_restored_workers(yard, agent, gpu):
+    command = ["/usr/bin/python3", str(PROGRAMS / "apart_gpu.py"), str(STAND_INS)]
+    shape = Shape(env=SHAPE.env, binds=(oci.Bind(STAND_INS, str(STAND_INS), read_only=True),))
+
+    def told(box, word):
+        return until(lambda: [line.split()[1:] for line in box.output().splitlines() if line.startswith(word)], word)[0]
+
+    with yard.source(command, shape) as box:
+        adopted, born = told(box, "born")
+        assert adopted == "0"
+        captured = capture(agent, box, hooks=1)
+    with yard.target(command, shape) as box:
+        restored = restore(agent, box, artifact_of(captured))
+        assert told(box, "restored") == ["3", born]
+        assert restored.moved["apart"] == 32 * MIB
+    assert agent.remains() == []
 
 
 def test_two_restores_of_one_capture_have_it_back_and_a_second_capture_stores_nothing_of_it_again(yard, agent):

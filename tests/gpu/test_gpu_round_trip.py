@@ -1,6 +1,7 @@
 """A worker with memory on a real GPU, through the agent's own capture and restore; benchmarks/gpu has what it takes."""
 
 import importlib.util
+import logging
 import os
 import subprocess
 import sys
@@ -45,3 +46,20 @@ def test_a_worker_goes_on_with_all_that_was_on_its_gpu(tmp_path, monkeypatch):
     restored = lab.restore(captured, row["state"], *words)  # It counts on, and the sums of all of its bits are as they were.
     assert {"fill", "gpu"} <= restored["phases"].keys()
     assert "plain" not in restored["phases"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(REASON), reason=REASON)
+def test_what_a_worker_keeps_apart_is_loaded_by_the_agent(tmp_path, monkeypatch, caplog):
+    monkeypatch.syspath_prepend(str(BENCHMARK))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    caplog.set_level(logging.INFO, "chrek_agent")
+    from lab import Lab
+
+    lab = Lab(tmp_path, CRIU)
+    words = ("weights", "1", "7", "apart")
+    with lab.worker(*words) as (box, _):
+        captured, row = lab.capture_apart(box)
+    for _ in range(2):
+        lab.restore(captured, row["state"], *words)
+    assert caplog.text.count("of GPU memory loaded beside the restore") == 2

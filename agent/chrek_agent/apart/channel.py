@@ -19,7 +19,7 @@ SOCKET: Final = "apart.sock"
 BATCH: Final = 200
 """Descriptors in one message; the kernel passes 253 at most."""
 _LENGTH: Final = struct.Struct(">I")
-_LIMIT: Final = 1 << 20
+_LIMIT: Final = 2 << 20
 _PEER: Final = struct.Struct("3i")
 _RECEIVED: Final = 4
 """Descriptors that a worker may send at once; the kernel closes what is more."""

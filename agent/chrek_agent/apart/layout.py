@@ -1,7 +1,7 @@
 """Which files a restored worker is given, and what of its memory lies where in them."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,9 @@ from chrek_agent.store.reading import Chunk
 
 _SCATTERED: Final = 16
 """A chunk in more stretches than these is not worth reading by them."""
+
+Chunked = Sequence[tuple[Run, Sequence[Chunk]]]
+"""Runs in the order of their addresses, with the chunks of each that are not all zeros."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Files:
     def number(self, chunk: Chunk) -> int | None:
         """The number of the file that has the chunk as it is; None where there is none."""
         place = chunk.place
-        if place.codec != NAMES[RAW] or place.path is None or len(chunk.extents) > _SCATTERED:
+        if not is_plain(chunk):
             return None
         if place.pack not in self._numbers:
             self._numbers[place.pack] = self._open(chunk) if self._artifact.owns(place.pack) else None
@@ -78,13 +81,23 @@ class Files:
             self._directories.popitem()[1].close()
 
 
-def lay_out(artifact: Artifact, runs: Iterable[Run], files: Files) -> Layout:
+def is_plain(chunk: Chunk) -> bool:
+    """Its pages lie in a file here as they are, and not in too many pieces."""
+    return chunk.place.codec == NAMES[RAW] and chunk.place.path is not None and len(chunk.extents) <= _SCATTERED
+
+
+def chunked(artifact: Artifact, runs: Iterable[Run]) -> Chunked:
+    """All chunks of some runs. Raises ArtifactError."""
+    return [(run, list(artifact.chunks(run))) for run in sorted(runs, key=lambda run: run.start)]
+
+
+def lay_out(found: Chunked, files: Files) -> Layout:
     """Where all of these runs are."""
-    found = Layout()
-    for run in sorted(runs, key=lambda run: run.start):
-        for chunk in artifact.chunks(run):
-            found.add(run.start + chunk.offset, chunk, files.number(chunk))
-    return found
+    layout = Layout()
+    for run, chunks in found:
+        for chunk in chunks:
+            layout.add(run.start + chunk.offset, chunk, files.number(chunk))
+    return layout
 
 
 def _extend(ranges: list[list[int]], new: list[int]) -> None:

@@ -9,13 +9,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
+from chrek_agent.apart.allocations import FILE, Allocation, dump, ranges, told
 from chrek_agent.apart.channel import ApartError, Peer, number
 from chrek_agent.apart.slot import Call, Slot, converse
 from chrek_agent.errors import CaptureError
 from chrek_agent.store.buffers import BufferPool
-from chrek_agent.store.chunking import CHUNK, PAGE
+from chrek_agent.store.chunking import CHUNK
 from chrek_agent.store.model import APART
 from chrek_agent.store.writer import ArtifactWriter, RunWriter
 
@@ -45,6 +47,7 @@ class Saving:
         self._lock = threading.Lock()
         self._buffers = BufferPool()
         self._parts: dict[int, dict[int, _Part]] = {}
+        self._allocations: dict[int, list[Allocation]] = {}
         self._finished: set[int] = set()
         self._began = self._ended = 0.0
         self.writer: ArtifactWriter | None = None
@@ -73,6 +76,11 @@ class Saving:
         if (told or 0) != self.bytes or self._finished != self._parts.keys():
             raise CaptureError(f"the worker has given up {told} bytes of its memory, and {self.bytes} of them are here")
 
+    def describe(self, directory: Path) -> None:
+        """Writes what a restore should know of it beside what else becomes part of the artifact. Raises OSError."""
+        if any(self._allocations.values()):
+            (directory / FILE).write_bytes(dump(self._allocations))
+
     def abandon(self) -> None:
         """Leaves nothing in the store; does nothing once it has been committed."""
         if self.writer is not None:
@@ -80,16 +88,19 @@ class Saving:
                 self.writer.abandon()
 
     def _keep(self, owner: int, message: dict[str, Any]) -> None:
-        regions = _regions(message)
+        regions = ranges(message.get("regions"))
+        allocations = told(message, regions)
         with self._lock:
             if owner in self._parts or len(self._parts) >= OWNERS:
                 raise ApartError("this has been said already")
             held = sum(part.length for parts in self._parts.values() for part in parts.values())
-            if held + sum(length for _, length in regions) > self._limit:
+            made = sum(one.length for one in [*allocations, *(one for found in self._allocations.values() for one in found)])
+            if max(made, held + sum(length for _, length in regions)) > self._limit:
                 raise ApartError(f"more than {self._limit} bytes are not kept apart")
             self._began = self._began or time.monotonic()
             if self.writer is None:
                 self.writer = self._begin()
+            self._allocations[owner] = allocations
             self._parts[owner] = {start: _Part(length, self.writer.add_run(APART, owner, start)) for start, length in regions}
 
     def _save(self, owner: int, message: dict[str, Any], slot: Slot) -> None:
@@ -123,17 +134,3 @@ class Saving:
                     part.run.close()
                 self._finished.add(owner)
                 self._ended = time.monotonic()
-
-
-def _regions(message: dict[str, Any]) -> list[tuple[int, int]]:
-    """Starts and lengths: of whole pages, in order, none into another."""
-    listed = message.get("regions")
-    if not isinstance(listed, list) or not all(isinstance(each, list) and len(each) == 2 for each in listed):
-        raise ApartError("regions are pairs of numbers")
-    found = sorted((number({"address": start}, "address"), number({"length": length}, "length")) for start, length in listed)
-    end = 0
-    for start, length in found:
-        if start % PAGE or length % PAGE or not length or start < end or start + length >= 1 << 63:
-            raise ApartError(f"{start:#x} with {length} bytes is no region")
-        end = start + length
-    return found

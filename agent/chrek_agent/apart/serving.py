@@ -1,20 +1,22 @@
 """After a restore: what a worker had kept apart is handed back, and nobody uses any of it before all has been verified.
 
-What the worker may read directly it is given as files; verifying that goes on beside the restore, and beside the loading, whose end
-waits for it. All else is verified chunk by chunk, and copied into the worker's slot then.
+GPU memory that the agent has loaded beside the restore is given to the worker as it is; of all else, what it may read directly is
+given to it as files. Verifying goes on beside the restore, and beside the loading, whose end waits for it. What is left is verified
+chunk by chunk, and copied into the worker's slot then.
 """
 
 import asyncio
 import mmap
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from types import TracebackType
 from typing import Any, Final, Self
 
-from chrek_agent.apart.channel import BATCH, ApartError, Peer, number
-from chrek_agent.apart.layout import Files, Layout, lay_out
+from chrek_agent.apart.beside import Beside, Handle, Place
+from chrek_agent.apart.channel import BATCH, ApartError, Peer, close_all, number
+from chrek_agent.apart.layout import Files, Layout, chunked, lay_out
 from chrek_agent.apart.listener import Listener
 from chrek_agent.apart.slot import Call, Slot, converse
 from chrek_agent.container import acceptance
@@ -40,9 +42,10 @@ class Serving:
     Args:
         container: The worker's new container.
         artifact: Open, for longer than this.
+        place: Says which GPU is which here; without it the agent loads none of their memory.
     """
 
-    def __init__(self, container: Container, artifact: Artifact) -> None:
+    def __init__(self, container: Container, artifact: Artifact, place: Place | None = None) -> None:
         self._container = container
         self._artifact = artifact
         self._owners: dict[int, list[Run]] = {}
@@ -50,6 +53,7 @@ class Serving:
             if run.kind == APART:
                 self._owners.setdefault(run.owner, []).append(run)
         self._files = Files(artifact)
+        self._beside = Beside(artifact, container, place) if place is not None else None
         self.layouts: dict[int, Layout] = {}
         self._chunks: dict[tuple[int, int], dict[int, Chunk]] = {}
         self._stop = threading.Event()
@@ -58,6 +62,7 @@ class Serving:
         self._verified = threading.Event()
         self._trouble: Exception | None = None
         self._lock = threading.Lock()
+        self._handing = threading.Lock()
         self._loaded: set[int] = set()
         self._listener: Listener | None = None
         self._verifier = threading.Thread(target=self._verify, name="apart-verify", daemon=True)
@@ -71,6 +76,8 @@ class Serving:
 
     async def __aenter__(self) -> Self:
         if self._owners:
+            if self._beside is not None:
+                self._beside.start()
             self._listener = await asyncio.to_thread(Listener, self._container, self._serve)
             self._verifier.start()
         return self
@@ -85,6 +92,8 @@ class Serving:
     def _close(self) -> None:
         self._stop.set()
         self._begin.set()
+        if self._beside is not None:
+            self._beside.close()
         if self._listener is not None:
             self._verifier.join()
             self._listener.close()
@@ -151,8 +160,10 @@ class Serving:
         try:
             with closing(Checkers(self.bytes)) as checkers:
                 self._begin.wait()
-                for owner, runs in self._owners.items():
-                    self.layouts[owner] = lay_out(self._artifact, runs, self._files)
+                found = {owner: chunked(self._artifact, runs) for owner, runs in self._owners.items()}
+                if self._beside is not None:
+                    self._beside.tell(found)
+                self.layouts = {owner: lay_out(each, self._files) for owner, each in found.items()}
                 chunks = [chunk for each in self.layouts.values() for chunk in each.chunks]
                 self._laid_out.set()
                 places = {(chunk.place.pack, chunk.place.offset): chunk for chunk in chunks}
@@ -171,22 +182,40 @@ class Serving:
             raise ApartError("nothing was kept apart by this process")
         buffer = memoryview(mmap.mmap(-1, CHUNK))
         calls: dict[str, Call] = {
-            "load": lambda *_: self._load(peer),
+            "load": lambda message, _: self._load(peer, takes_handles=message.get("handles") is True),
             "fetch": lambda message, slot: self._fetch(peer, message, Slot(slot), buffer),
             "loaded": lambda *_: self._note(peer),
         }
         converse(peer, calls, acknowledge=False)
 
-    def _load(self, peer: Peer) -> None:
+    def _load(self, peer: Peer, *, takes_handles: bool) -> None:
         self._wait(self._laid_out)
         layout, descriptors = self.layouts[peer.owner], self._files.descriptors
         if layout.fetched:
             self._expect(peer.owner)
-        regions = [[run.start, run.length] for run in self._owners[peer.owner]]
-        told = {"regions": regions, "extents": layout.extents, "fetched": layout.fetched, "files": len(descriptors)}
-        peer.send(told)
+        handles = self._handles(peer.owner, takes_any=takes_handles)
+        peer.send(
+            {
+                "regions": [[run.start, run.length] for run in self._owners[peer.owner]],
+                "extents": layout.extents,
+                "fetched": layout.fetched,
+                "files": len(descriptors),
+                "handles": [[handle.allocation.address, handle.allocation.length] for handle in handles],
+            }
+        )
         for first in range(0, len(descriptors), BATCH):
             peer.send({"ok": True}, descriptors[first : first + BATCH])
+        with self._handing:
+            for first in range(0, len(handles), BATCH):
+                _hand(peer, handles[first : first + BATCH])
+
+    def _handles(self, owner: int, *, takes_any: bool) -> list[Handle]:
+        if self._beside is None:
+            return []
+        if not takes_any:
+            self._beside.give_up("the worker's library is too old to take it")
+            return []
+        return self._beside.handles(owner)
 
     def _expect(self, owner: int) -> None:
         """A store that is elsewhere reads ahead what will be asked for."""
@@ -231,7 +260,19 @@ class Serving:
             complete = self._loaded == self._owners.keys()
         peer.send({"ok": True})
         if complete:
+            if self._beside is not None:
+                self._beside.spend()
             self._loop.call_soon_threadsafe(self.done.set)
+
+
+def _hand(peer: Peer, handles: Sequence[Handle]) -> None:
+    """By descriptors that nobody closes meanwhile, whatever the worker says on other connections."""
+    held: list[int] = []
+    try:
+        held += (handle.descriptor() for handle in handles)
+        peer.send({"ok": True}, held)
+    finally:
+        close_all(held)
 
 
 def _write(descriptor: int, content: memoryview, offset: int) -> None:

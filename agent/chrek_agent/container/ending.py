@@ -20,7 +20,7 @@ def end_half_restored(container: Container) -> None:
     worker cold, perhaps already has: then only what stands still is CRIU's, and nothing newer than the decision is looked at.
     """
     for _ in range(_PASSES):
-        members = [process for process in processes.namespace_members(container.init) if process.pid != container.init]
+        members = processes.beside(container.init)
         decided = _is_decided(container)
         left = [process for process in members if process.state not in ("Z", "X")]
         for process in left:

@@ -76,6 +76,16 @@ def namespace_members(init: int) -> list[Process]:
     return found
 
 
+def beside(init: int) -> list[Process]:
+    """All processes of the container whose PID 1 is `init`, without that one.
+
+    None where `init` is not PID 1 of a namespace of its own: whoever signals them all would reach the whole node.
+    """
+    members = namespace_members(init)
+    first = any(process.pid == init != 1 and process.inner == 1 for process in members)
+    return [process for process in members if process.pid != init] if first else []
+
+
 def tree(root: int, members: list[Process]) -> list[Process]:
     """`root` and its descendants among `members`, parents first."""
     children: dict[int, list[Process]] = {}

@@ -22,14 +22,17 @@ _REMAP: Final = "link_remap."
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
-def thaw(init: int) -> None:
-    """Lets a worker that was dumped, or whose dump was cut short, run on as if nothing had happened."""
-    members = [process for process in processes.namespace_members(init) if process.pid != init]
+def thaw(init: int, stopped: Collection[int] = ()) -> None:
+    """Lets a worker that was dumped, or whose dump was cut short, run on as if nothing had happened.
+
+    What was `stopped` (PIDs in the container) by its own user before stays so; a dump that was cut short may have made it run.
+    """
+    members = processes.beside(init)
     for process in members:
         _each_tcp_socket(process.pid, _leave_repair)
         _remove_remaps(init, process.pid)
     for process in members:
-        processes.send(process.pid, signal.SIGCONT)
+        processes.send(process.pid, signal.SIGSTOP if process.inner in stopped else signal.SIGCONT)
 
 
 def wake(init: int, stopped: Collection[int] = ()) -> None:
@@ -37,7 +40,7 @@ def wake(init: int, stopped: Collection[int] = ()) -> None:
 
     Connections that have ended are seen to have ended.
     """
-    members = [process for process in processes.namespace_members(init) if process.pid != init]
+    members = processes.beside(init)
     for process in members:
         _each_tcp_socket(process.pid, _shut_closed)
     for process in members:

@@ -7,6 +7,10 @@ from typing import Final
 _ERROR: Final = re.compile(r"^(?:\(\d+\.\d+\)\s*)?(?:\s*\d+:\s*)?Error \((?P<place>[^)]*)\):\s*(?P<text>.*)$")
 _HARMLESS: Final = ("Unable to create tun", "RLIMIT_NOFILE", "Can't setup RLIMIT", "Can't keep kdat cache")
 
+# A signal came to a process while CRIU worked in it. SIGCONT alone does that, as it reaches a traced process in spite of its mask:
+# it stops once more (5, SIGTRAP), which CRIU does not expect.
+_INTERRUPTED: Final = ("task interruption, aborting", "was stopped by 5 unexpectedly")
+
 # What CRIU says -> what a person can do about it.
 _MEANINGS: Final = (
     (
@@ -16,6 +20,7 @@ _MEANINGS: Final = (
     ("Connected TCP socket", "the worker has open TCP connections"),
     ("No space left on device", "the store is full"),
     ("Can't fork for", "a PID of the worker is taken in the new pod"),
+    *((sign, "a signal, most likely SIGCONT, came to the worker while it was dumped") for sign in _INTERRUPTED),
 )
 
 
@@ -27,6 +32,11 @@ def errors(log: Path) -> list[str]:
         return []
     found = (match["text"].strip() for match in map(_ERROR.match, lines) if match)
     return [text for text in found if not any(harmless in text for harmless in _HARMLESS)]
+
+
+def interrupted(log: Path) -> bool:
+    """A signal to the worker has made CRIU give up: there is nothing wrong with either, and another dump may succeed."""
+    return any(sign in line for line in errors(log) for sign in _INTERRUPTED)
 
 
 def explain(log: Path, verb: str, code: int | None) -> str:

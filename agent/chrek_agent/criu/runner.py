@@ -13,7 +13,7 @@ from pathlib import Path
 
 from chrek_agent.container.discovery import Container
 from chrek_agent.criu import options
-from chrek_agent.criu.log import explain
+from chrek_agent.criu.log import explain, interrupted
 from chrek_agent.errors import AgentError, CaptureError, RestoreError
 
 Started = Callable[[int], None]
@@ -22,6 +22,10 @@ Started = Callable[[int], None]
 
 class OvertimeError(CaptureError):
     """CRIU did not finish its dump in time; there is no use in trying again."""
+
+
+class InterruptedDumpError(CaptureError):
+    """A signal to the worker has made CRIU give up; another dump may succeed."""
 
 
 class Criu:
@@ -51,17 +55,16 @@ class Criu:
         """Dumps the tree of `worker` (its PID inside the container) into `images`; it is left stopped.
 
         Raises:
-            CaptureError: With the reason from CRIU's log. CRIU let the worker go on, or the caller must resume it.
+            CaptureError: With the reason from CRIU's log; OvertimeError and InterruptedDumpError are told apart. CRIU let the
+                worker go on, or the caller must resume it.
         """
         with ExitStack() as stack:
             criu_fd, images_fd, work_fd = (_open(stack, path) for path in (self.root, images, work))
             words = options.dump(worker, images_fd=images_fd, work_fd=work_fd)
             command = [*options.enter(container.init, ipc=not container.has_system_v()), *options.program(criu_fd), *words]
             code = await _run(command, [criu_fd, images_fd, work_fd], seconds=seconds, started=started)
-        if code is None:
-            raise OvertimeError(explain(work / "dump.log", "dump", None))
         if code != 0:
-            raise CaptureError(explain(work / "dump.log", "dump", code))
+            raise _failure(work, code)
 
     @asynccontextmanager
     async def dump_in_place(
@@ -89,14 +92,14 @@ class Criu:
                 try:
                     async with asyncio.timeout(seconds):
                         if not await _first_byte(ready.fileno()):
-                            raise CaptureError(explain(work / "dump.log", "dump", await process.wait()))
+                            raise _failure(work, await process.wait())
                         yield
                         ours.close()
                         code = await process.wait()
                 except TimeoutError as error:
-                    raise OvertimeError(explain(work / "dump.log", "dump", None)) from error
+                    raise _failure(work, None) from error
         if code != 0:
-            raise CaptureError(explain(work / "dump.log", "dump", code))
+            raise _failure(work, code)
 
     async def restore(
         self,
@@ -133,6 +136,13 @@ class Criu:
             code = await _run(command, passed, seconds=seconds, started=started, cgroups=cgroups)
         if code != 0:
             raise RestoreError(explain(work / "restore.log", "restore", code))
+
+
+def _failure(work: Path, code: int | None) -> CaptureError:
+    """Why a dump failed, by its log; `code` None means that its time was up."""
+    log = work / "dump.log"
+    kind = OvertimeError if code is None else InterruptedDumpError if interrupted(log) else CaptureError
+    return kind(explain(log, "dump", code))
 
 
 def _open(stack: ExitStack, path: Path, flags: int = os.O_RDONLY) -> int:

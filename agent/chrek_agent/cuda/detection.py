@@ -1,4 +1,4 @@
-"""Which processes of a tree use CUDA: those that hold one of NVIDIA's devices and have its driver library mapped."""
+"""Which processes of a tree use CUDA, and how: those that hold one of NVIDIA's devices and have its driver library mapped."""
 
 import contextlib
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from chrek_agent.container import processes
+from kubectl_chrek.api import names
 
 _DEVICE: Final = re.compile(r"/dev/nvidia(?:\d+|ctl|-uvm)")
 DEVICES: Final = Path("/dev/nvidiactl")
@@ -39,3 +40,12 @@ def maps_driver(directory: Path) -> bool:
             return any(_LIBRARY in line for line in lines)
     except OSError:
         return False
+
+
+def shares_copies(pid: int, proc: Path = processes.PROC) -> bool:
+    """The driver's copies in this process are made by several threads: it was started with our library loaded first."""
+    try:
+        variables = (proc / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(one.startswith(b"LD_PRELOAD=") and names.DRIVER_COPY_FILE.encode() in one for one in variables)

@@ -12,6 +12,8 @@ from chrek_agent.container import processes
 _MPS_PIPES: Final = "/tmp/nvidia-mps"  # noqa: S108 - a path in the worker's container
 _COMMUNICATORS: Final = ("NCCL", "pt_nccl")
 """How names of threads begin while a communicator lives: NCCL's (with NCCL_SET_THREAD_NAME), torch's process groups'."""
+_BORROWED: Final = "chrek-borrowed"
+"""A thread's name, by which our own library shows that it holds memory that an agent has loaded (chrek_worker.apart.sign)."""
 _SEGMENT: Final = "/dev/shm/nccl-"  # noqa: S108 - as above
 _IPC: Final = "/dev/shm/cuda.shm."  # noqa: S108 - as above
 _NCCL: Final = "/libnccl.so"
@@ -45,6 +47,11 @@ class Evidence:
     def may_communicate(self) -> bool:
         """It has a communicator, or nobody can tell: without names for its threads NCCL leaves no trace."""
         return self.communicates or (self.nccl and not self.says("NCCL_SET_THREAD_NAME", "1"))
+
+    @property
+    def borrows(self) -> bool:
+        """It holds GPU memory that another process has made."""
+        return _BORROWED in self.threads
 
     @property
     def managed(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from chrek_agent.container import processes
-from chrek_agent.cuda.detection import DEVICES, gpu_processes
+from chrek_agent.cuda.detection import DEVICES, gpu_processes, shares_copies
 from chrek_agent.cuda.driver import Bindings, Driver
 from chrek_agent.cuda.hugepages import huge_pages
 from chrek_agent.cuda.placing import device_map
@@ -38,6 +38,8 @@ class Frozen:
     gpus: list[Gpu]
     seconds: Seconds = field(default_factory=dict)
     """What the driver took to move the memory of each process, by PID in the container."""
+    shared: bool = False
+    """In all of them the driver's copies are shared out to several threads (worker/native)."""
 
 
 NOTHING: Final = Frozen([], [])
@@ -49,7 +51,7 @@ def save(frozen: Frozen, path: Path) -> None:
     """Writes the file. Raises OSError."""
     if frozen.pids:
         gpus = [gpu.model_dump(mode="json", by_alias=True) for gpu in frozen.gpus]
-        path.write_text(json.dumps({"pids": frozen.pids, "gpus": gpus, "seconds": frozen.seconds}))
+        path.write_text(json.dumps({"pids": frozen.pids, "gpus": gpus, "seconds": frozen.seconds, "shared": frozen.shared}))
 
 
 def load(path: Path) -> Frozen:
@@ -58,15 +60,20 @@ def load(path: Path) -> Frozen:
     Raises:
         ArtifactError: It is not one of ours.
     """
-    if not path.exists():
+    return parse(path.read_bytes() if path.exists() else None)
+
+
+def parse(said: bytes | None) -> Frozen:
+    """What the file holds; None where there is none. Raises ArtifactError."""
+    if said is None:
         return NOTHING
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(said)
         gpus = [Gpu(uuid=gpu) if isinstance(gpu, str) else Gpu.model_validate(gpu) for gpu in content["gpus"]]
         seconds = {int(pid): float(value) for pid, value in content.get("seconds", {}).items()}
-        return Frozen([int(pid) for pid in content["pids"]], gpus, seconds)
+        return Frozen([int(pid) for pid in content["pids"]], gpus, seconds, content.get("shared") is True)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ArtifactError(f"{path.name} is damaged") from error
+        raise ArtifactError(f"{FILE} is damaged") from error
 
 
 class Gpus:
@@ -127,7 +134,8 @@ class Gpus:
         try:
             by_inner = {process.inner: seconds[process.pid] for process in users}
             LOG.info("GPU memory is on the host; seconds by process: %s", by_inner)
-            yield Frozen(list(by_inner), await asyncio.to_thread(self._gpus, users[0], driver), by_inner)
+            shared = all(shares_copies(pid) for pid in pids)
+            yield Frozen(list(by_inner), await asyncio.to_thread(self._gpus, users[0].pid), by_inner, shared)
         finally:
             wake()
             await asyncio.shield(asyncio.to_thread(unfreeze, driver, pids))
@@ -156,17 +164,30 @@ class Gpus:
             raise RestoreError(f"GPU process {missing[0]} of the captured worker is not there")
         driver = await asyncio.to_thread(self._open)
         users = [by_inner[pid] for pid in frozen.pids]
-        pairs = device_map(frozen.gpus, await asyncio.to_thread(self._gpus, users[0], driver))
+        pairs = device_map(frozen.gpus, await asyncio.to_thread(self._gpus, users[0].pid))
         _wake([process.pid for process in users])
         taken = await asyncio.to_thread(thaw, driver, [process.pid for process in users], pairs)
         seconds = {process.inner: taken[process.pid] for process in users}
         LOG.info("GPU memory is back; seconds by process: %s", seconds)
         return seconds
 
-    def _gpus(self, user: processes.Process, driver: Driver) -> list[Gpu]:
+    def place(self, frozen: Frozen, pid: int) -> dict[str, str]:
+        """UUID at the capture -> UUID here of all its GPUs, as `thaw_gpu` will have it; blocks.
+
+        Args:
+            frozen: From the artifact.
+            pid: A process that sees what the worker will see, such as its container's first.
+
+        Raises:
+            CudaError: The driver cannot be asked.
+            RestoreError: The GPUs here are not like those of the capture.
+        """
+        return device_map(frozen.gpus, self._gpus(pid)) or {gpu.uuid: gpu.uuid for gpu in frozen.gpus}
+
+    def _gpus(self, pid: int) -> list[Gpu]:
         """The GPUs that a process sees; where the node does not tell, all that the driver knows."""
-        found = visible_gpus(user.pid, self._listed())
-        return found if found and all(gpu.uuid for gpu in found) else [Gpu(uuid=uuid) for uuid in driver.gpus()]
+        found = visible_gpus(pid, self._listed())
+        return found if found and all(gpu.uuid for gpu in found) else [Gpu(uuid=uuid) for uuid in self._open().gpus()]
 
     def _users(self, tree: Sequence[processes.Process]) -> list[processes.Process]:
         candidates = gpu_processes(tree) if self.present else []

@@ -93,7 +93,7 @@ def refuse_gpus(users: Sequence[Process], tree: Sequence[Process], driver: Drive
 
 def reasons(scene: Scene) -> Found:
     """All that stands in the way, what concerns a single process first. Raises CudaError when the driver cannot be asked."""
-    for rule in (_divided, _served, _exported, _managed, _multicast, _peers, _host_buffers, _custom, _shared):
+    for rule in (_divided, _served, _exported, _borrowed, _managed, _multicast, _peers, _host_buffers, _custom, _shared):
         yield from rule(scene)
 
 
@@ -115,6 +115,13 @@ def _exported(scene: Scene) -> Found:
     for user in scene.users:
         if any(file.startswith(_IMEX) for file in user.files) and not user.says("NCCL_MNNVL_ENABLE", "0"):
             yield user.process, "can share GPU memory with other nodes (IMEX), which cannot be restored: set NCCL_MNNVL_ENABLE=0"
+
+
+def _borrowed(scene: Scene) -> Found:
+    for user in scene.users:
+        if user.borrows:
+            how = "holds GPU memory that an agent loaded when it was restored, which the driver captures but never restores"
+            yield user.process, f"{how}: capture it as a source of a DynamoCheckpoint, whose agent has it give that up"
 
 
 def _managed(scene: Scene) -> Found:

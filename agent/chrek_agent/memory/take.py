@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import resource
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 from chrek_agent.container import processes
 from chrek_agent.container.discovery import Container
 from chrek_agent.container.thaw import thaw
-from chrek_agent.criu.runner import Criu, OvertimeError
+from chrek_agent.criu.runner import Criu, InterruptedDumpError, OvertimeError
 from chrek_agent.errors import CaptureError
 from chrek_agent.memory.harvest import harvest
 from chrek_agent.memory.pool import interruptible
@@ -45,6 +45,8 @@ class Take:
     resident: int
     """About as many bytes as there are to take."""
     progress: Callable[[int], None]
+    halted: Collection[int] = ()
+    """PIDs in the container of what its own user has stopped; that stays so between two dumps."""
 
     async def run(self, begin: Callable[[], ArtifactWriter], phases: Phases) -> ArtifactWriter:
         """Dumps the tree and leaves it stopped.
@@ -63,14 +65,25 @@ class Take:
         obstacle = self._obstacle()
         if not obstacle:
             try:
-                return await _guarded(begin, lambda writer: self._in_place(writer, phases))
+                return await self._persistently(begin, lambda writer: self._in_place(writer, phases))
             except OvertimeError:
                 raise
             except CaptureError as error:
                 obstacle = str(error)
-                thaw(self.container.init)
+                thaw(self.container.init, self.halted)
         LOG.warning("container %s: memory is dumped by CRIU, which takes longer: %s", self.container.name, obstacle)
-        return await _guarded(begin, lambda writer: self._plain(writer, phases))
+        return await self._persistently(begin, lambda writer: self._plain(writer, phases))
+
+    async def _persistently(
+        self, begin: Callable[[], ArtifactWriter], fill: Callable[[ArtifactWriter], Awaitable[None]]
+    ) -> ArtifactWriter:
+        """As `_guarded`, and once more if a signal to the worker came in between: nothing is wrong then, and few come twice."""
+        try:
+            return await _guarded(begin, fill)
+        except InterruptedDumpError as error:
+            LOG.warning("container %s: it is dumped once more: %s", self.container.name, error)
+            thaw(self.container.init, self.halted)
+        return await _guarded(begin, fill)
 
     def _obstacle(self) -> str:
         """Why not even to try the fast way; empty: nothing known."""

@@ -54,7 +54,10 @@ def _listed(directory: Path) -> dict[int, Gpu]:
     found: dict[int, Gpu] = {}
     for path in directory.glob("*/information"):
         fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in path.read_text().splitlines())}
-        found[int(fields.get("Device Minor", len(found)))] = Gpu(model=fields.get("Model", ""), uuid=fields.get("GPU UUID", ""))
+        uuid = fields.get("GPU UUID", "")
+        # Of a GPU that nobody uses the kernel's driver may not know it, and says `GPU-????????-...`.
+        known = "" if "?" in uuid else uuid
+        found[int(fields.get("Device Minor", len(found)))] = Gpu(model=fields.get("Model", ""), uuid=known)
     return found
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from chrek_agent.capture import Capture, seconds_since_start
 from chrek_agent.config import AgentConfig
-from chrek_agent.container import control, inventory, processes
+from chrek_agent.container import control, inventory, processes, stopped
 from chrek_agent.container.thaw import thaw
 from chrek_agent.criu.runner import Criu
 from chrek_agent.errors import AgentError
@@ -70,12 +70,13 @@ async def capture(args: argparse.Namespace) -> int:
     checkpoint = _checkpoint(args.identity)
     work = Capture(config, Criu(config.criu_root), open_store(config.location, config.staging))
     pod = {"metadata": {"name": container.id[:12]}, "status": {}}
+    halted = stopped.among(processes.beside(container.init))
     with record(config.journal, "capture", container) as entry:
         try:
             cold_start = seconds_since_start(container)
             captured = await work.run(pod, checkpoint, container, entry, lambda *_: None, cold_start=cold_start)
         finally:
-            thaw(container.init)
+            thaw(container.init, halted)
     manifest = captured.manifest
     found = {
         "artifact": f"{manifest.identity_hash}/{manifest.generation}",

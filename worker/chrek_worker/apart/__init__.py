@@ -77,7 +77,8 @@ def vacate() -> int:
     0, and nothing is done, where no agent asks for it. `install` calls it.
 
     Raises:
-        OSError: It could not be kept; all is still there.
+        OSError: It could not be kept; all is still there. Also where no agent asks for it but a restore has brought GPU memory that
+            the agent had loaded: the driver cannot checkpoint that.
     """
     return KEEPER.vacate()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +34,8 @@ class CudaMemory:
         self._lock = threading.Lock()
         self._lengths: dict[int, int] = {}
         self._handles: dict[int, int] = {}
+        self._adopted: set[int] = set()
+        self.gpu = driver.uuid
 
     def allocate(self, nbytes: int) -> int:
         """The address of new memory of at least so many bytes. Raises CudaError."""
@@ -53,6 +56,7 @@ class CudaMemory:
         """Gives an allocation back, address and all; of one that was vacated, the address. Raises CudaError."""
         with self._lock:
             length, handle = self._lengths.pop(address), self._handles.pop(address, None)
+            self._adopted.discard(address)
         self._driver.enter()
         if handle is not None:
             self._driver.synchronize()
@@ -69,6 +73,11 @@ class CudaMemory:
         in_use = self._in_use()
         return self.regions() if in_use is None else used(self.regions(), in_use)
 
+    @property
+    def is_borrowed(self) -> bool:
+        """See Memory."""
+        return bool(self._adopted)
+
     def settle(self) -> None:
         """See Memory. What is not in use becomes zeros: it would only make two captures of the same weights differ."""
         self._driver.enter()
@@ -82,19 +91,33 @@ class CudaMemory:
         """See Memory."""
         self._driver.enter()
         self._driver.drop(region.address, region.length, self._handles.pop(region.address))
+        self._adopted.discard(region.address)
 
     def occupy(self, region: Region) -> None:
         """See Memory."""
+        self._take(region, lambda: self._driver.populate(region.address, region.length))
+
+    def adopt(self, region: Region, descriptor: int) -> bool:
+        """See Memory."""
+        try:
+            self._take(region, lambda: self._driver.adopt(region.address, region.length, descriptor))
+        except CudaError as error:
+            sys.stderr.write(f"chrek: memory that the agent has loaded is loaded anew: {error}\n")
+            return False
+        self._adopted.add(region.address)
+        return True
+
+    def _take(self, region: Region, populate: Callable[[], int]) -> None:
         self._driver.enter()
         try:
-            handle = self._driver.populate(region.address, region.length)
+            handle = populate()
         except CudaError as error:
             # Where the range itself has not come through the restore, it is free and can be had again.
             try:
                 self._driver.reserve(region.length, at=region.address)
             except CudaError:
                 raise error from None
-            handle = self._driver.populate(region.address, region.length)
+            handle = populate()
         with self._lock:
             self._handles[region.address] = handle
 

@@ -9,6 +9,8 @@ from typing import Any
 LIBRARY = "libcuda.so.1"
 _PINNED, _DEVICE, _READ_WRITE = 1, 1, 3
 _PORTABLE = 1
+_DESCRIPTOR = 1
+"""CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR."""
 
 
 class CudaError(OSError):
@@ -60,6 +62,15 @@ class Driver:
         grain = c_size_t()
         self._call("cuMemGetAllocationGranularity", byref(grain), byref(self._properties), c_int(0))
         self.granularity = grain.value
+        self._number = number
+
+    @property
+    def uuid(self) -> str:
+        """The GPU's, as the management library writes it."""
+        raw = (ctypes.c_ubyte * 16)()
+        self._call("cuDeviceGetUuid", byref(raw), self._number)
+        text = bytes(raw).hex()
+        return f"GPU-{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
     def enter(self) -> None:
         """Has the calling thread work with this GPU, in the context that the program itself uses."""
@@ -86,6 +97,26 @@ class Driver:
         """Puts new memory at a reserved address; returns its handle."""
         handle = c_ulonglong()
         self._call("cuMemCreate", byref(handle), c_size_t(length), byref(self._properties), c_ulonglong(0))
+        self._map(address, length, handle)
+        return handle.value
+
+    def adopt(self, address: int, length: int, descriptor: int) -> int:
+        """Puts memory at a reserved address that another process has made on this GPU; returns its handle here.
+
+        A process that has such memory is lost if the driver checkpoints it.
+        """
+        handle = c_ulonglong()
+        self._call("cuMemImportFromShareableHandle", byref(handle), c_void_p(descriptor), c_int(_DESCRIPTOR))
+        found = _Properties()
+        known = not self._cuda.cuMemGetAllocationPropertiesFromHandle(byref(found), handle)
+        if known and found.location.type == _DEVICE and found.location.id != self._where.id:
+            self._cuda.cuMemRelease(handle)
+            raise CudaError("memory of another GPU was handed over")
+        self._map(address, length, handle)
+        return handle.value
+
+    def _map(self, address: int, length: int, handle: c_ulonglong) -> None:
+        """Maps memory, or releases it."""
         try:
             self._call("cuMemMap", c_uint64(address), c_size_t(length), c_size_t(0), handle, c_ulonglong(0))
             access = _Access(self._where, _READ_WRITE)
@@ -94,7 +125,6 @@ class Driver:
             self._cuda.cuMemUnmap(c_uint64(address), c_size_t(length))
             self._cuda.cuMemRelease(handle)
             raise
-        return handle.value
 
     def drop(self, address: int, length: int, handle: int) -> None:
         """Frees the memory at an address, which stays reserved."""

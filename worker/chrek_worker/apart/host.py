@@ -13,6 +13,9 @@ from chrek_worker.apart.slot import SharedSlot, Slot
 class HostMemory:
     """Private mappings; one that nobody has a view of any more is gone."""
 
+    gpu = ""
+    is_borrowed = False
+
     def __init__(self) -> None:
         self._maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
         self._held: list[mmap.mmap] = []
@@ -45,6 +48,10 @@ class HostMemory:
                 mapped.madvise(mmap.MADV_DONTNEED)
 
     occupy = vacate
+
+    def adopt(self, region: Region, descriptor: int) -> bool:
+        """See Memory: there is none of it."""
+        return False
 
     def lane(self, size: int, *, shared: bool = True) -> HostLane:
         """See Memory."""

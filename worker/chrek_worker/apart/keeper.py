@@ -7,14 +7,17 @@ import os
 import threading
 from pathlib import Path
 
-from chrek_worker.apart.channel import SOCKET
+from chrek_worker.apart.channel import SOCKET, ApartError
 from chrek_worker.apart.host import HostMemory
 from chrek_worker.apart.loading import load
 from chrek_worker.apart.memory import Memory
 from chrek_worker.apart.pool import Pools
 from chrek_worker.apart.region import Region
 from chrek_worker.apart.saving import save
+from chrek_worker.apart.sign import Sign
 from kubectl_chrek.api import names
+
+_LOST = "what is apart came with a restore, and no agent asks for it: the driver could not bring this process back"
 
 
 class Keeper:
@@ -25,6 +28,7 @@ class Keeper:
         self._pools: Pools | None = None
         self._lock = threading.Lock()
         self._kept: dict[Memory, list[Region]] | None = None
+        self._borrowed = Sign()
         self.present = threading.Event()
         self.present.set()
 
@@ -42,7 +46,11 @@ class Keeper:
         """See the package."""
         path = _socket()
         with self._lock:
-            if self._kept is not None or not path.exists():
+            if self._kept is not None:
+                return 0
+            if not path.exists():
+                if self._borrows():
+                    raise ApartError(_LOST)
                 return 0
             if self._pools is not None:
                 self._pools.trim()
@@ -55,6 +63,7 @@ class Keeper:
             for memory in memories:
                 for region in memory.regions():
                     memory.vacate(region)
+            self._borrowed.show(self._borrows())
             return _size(kept)
 
     def occupy(self) -> int:
@@ -63,9 +72,13 @@ class Keeper:
             if self._kept is None:
                 return 0
             loaded = load(str(_socket()), self._kept)
+            self._borrowed.show(self._borrows())
             self._kept = None
             self.present.set()
             return loaded
+
+    def _borrows(self) -> bool:
+        return any(memory.is_borrowed for memory in self._memories())
 
     def _memories(self) -> list[Memory]:
         pools = self._pools

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 from chrek_worker.apart.channel import ApartError, Channel
@@ -28,11 +28,13 @@ class Content:
     """Where the agent says that what is apart lies. To be closed."""
 
     def __init__(self, channel: Channel) -> None:
-        answer = channel.ask({"do": "load"})
+        answer = channel.ask({"do": "load", "handles": True})
         self.regions = [Region(int(address), int(length)) for address, length in answer["regions"]]
         self._extents: list[Extent] = sorted((int(a), int(n), int(f), int(o)) for a, n, f, o in answer["extents"])
         self._starts = [extent[0] for extent in self._extents]
         self._fetched = sorted((int(address), int(length)) for address, length in answer["fetched"])
+        self.handles = [Region(int(address), int(length)) for address, length in answer.get("handles", [])]
+        """Regions whose memory the agent has loaded: their descriptors come next."""
         self._files: list[int] = []
         while len(self._files) < answer["files"]:
             self._files += channel.hear()[1]
@@ -84,10 +86,13 @@ def load(path: str, kept: Mapping[Memory, Sequence[Region]]) -> int:
         wanted = sorted(one for found in kept.values() for one in found)
         if sorted(content.regions) != wanted:
             raise ApartError("the agent has other regions than were saved")
+        adopted = _adopt(channel, content.handles, kept)
         spent: list[Lane] = []
         try:
             for memory, stretches in kept.items():
-                _load(path, memory, stretches, content, spent)
+                regions = [region for region in memory.regions() if region not in adopted]
+                if regions:
+                    _load(path, memory, regions, stretches, content, spent)
             channel.ask({"do": "loaded"})
         finally:
             # Unpinning buffers takes as long as loading a gigabyte, and nobody needs to wait for it.
@@ -95,7 +100,28 @@ def load(path: str, kept: Mapping[Memory, Sequence[Region]]) -> int:
     return sum(region.length for region in wanted)
 
 
-def _load(path: str, memory: Memory, stretches: Sequence[Region], content: Content, spent: list[Lane]) -> None:
+def _adopt(channel: Channel, handles: Sequence[Region], memories: Iterable[Memory]) -> set[Region]:
+    """Takes over what the agent has loaded, where it is just what we have; returns that. All else is loaded anew."""
+    owners = {region: memory for memory in memories for region in memory.regions()}
+    adopted: set[Region] = set()
+    waiting = iter(handles)
+    count = 0
+    while count < len(handles):
+        _, descriptors = channel.hear()
+        for descriptor in descriptors:
+            region = next(waiting, None)
+            try:
+                if region in owners and owners[region].adopt(region, descriptor):
+                    adopted.add(region)
+            finally:
+                os.close(descriptor)
+        count += len(descriptors)
+    return adopted
+
+
+def _load(
+    path: str, memory: Memory, regions: Sequence[Region], stretches: Sequence[Region], content: Content, spent: list[Lane]
+) -> None:
     def work(take: Take) -> None:
         with ExitStack() as stack:
             lanes: list[Lane] = []
@@ -119,7 +145,7 @@ def _load(path: str, memory: Memory, stretches: Sequence[Region], content: Conte
 
     count = sum(-(-stretch.length // PIECE) for stretch in stretches)
     threads = min(THREADS, len(os.sched_getaffinity(0)), max(1, count))
-    work_off(_occupied(memory, stretches), work, threads)
+    work_off(_occupied(memory, regions, stretches), work, threads)
 
 
 def _close(lanes: Sequence[Lane]) -> None:
@@ -144,14 +170,14 @@ class _Asked:
         channel.ask({"do": "fetch", "start": piece.start, "offset": piece.offset, "length": piece.length})
 
 
-def _occupied(memory: Memory, stretches: Sequence[Region]) -> Iterator[Piece]:
+def _occupied(memory: Memory, regions: Sequence[Region], stretches: Sequence[Region]) -> Iterator[Piece]:
     """The pieces, each once its region has its memory again: the next region is taken while others are filled."""
     waiting = iter(stretches)
     stretch = next(waiting, None)
-    for region in memory.regions():
+    for region in regions:
         memory.occupy(region)
         while stretch is not None and stretch.address < region.end:
-            # One whose region has been freed meanwhile is passed over.
+            # One whose region is there already, or has been freed meanwhile, is passed over.
             yield from pieces([stretch] if stretch.address >= region.address else [], PIECE)
             stretch = next(waiting, None)
 

@@ -32,6 +32,14 @@ class Lane(Protocol):
 class Memory(Protocol):
     """One kind of memory in one place, such as a GPU. What fails raises OSError."""
 
+    gpu: str
+    """The UUID of the GPU whose memory it is; empty for host memory."""
+
+    @property
+    def is_borrowed(self) -> bool:
+        """Some of it is memory that another process has made: the driver must not checkpoint this one before that is given up."""
+        ...
+
     def regions(self) -> list[Region]:
         """All that there is at present."""
         ...
@@ -48,6 +56,10 @@ class Memory(Protocol):
 
     def occupy(self, region: Region) -> None:
         """Takes memory at the address again; its content is unknown."""
+
+    def adopt(self, region: Region, descriptor: int) -> bool:
+        """Takes memory that the descriptor is of in place of it, with what is in it; False where that cannot be."""
+        ...
 
     def lane(self, size: int, *, shared: bool = True) -> Lane:
         """A way for the calling thread, with a slot of so many bytes.

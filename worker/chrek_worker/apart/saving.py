@@ -21,11 +21,21 @@ def save(path: str, memories: Sequence[Memory]) -> dict[Memory, list[Region]]:
         memory.settle()
     kept = {memory: memory.stretches() for memory in memories}
     with Channel(path) as channel:
-        channel.ask({"do": "keep", "regions": [[one.address, one.length] for found in kept.values() for one in found]})
+        regions = [[one.address, one.length] for found in kept.values() for one in found]
+        channel.ask({"do": "keep", "regions": regions, "allocations": _allocations(memories)})
         for memory, stretches in kept.items():
             _save(path, memory, stretches)
         channel.ask({"do": "kept"})
     return kept
+
+
+def _allocations(memories: Sequence[Memory]) -> dict[str, list[list[int]]]:
+    """What of GPUs' memory there is, by their UUIDs: the agent can make it before this process is back."""
+    found: dict[str, list[list[int]]] = {}
+    for memory in memories:
+        if memory.gpu:
+            found.setdefault(memory.gpu, []).extend([one.address, one.length] for one in memory.regions())
+    return found
 
 
 def _save(path: str, memory: Memory, stretches: Sequence[Region]) -> None:
