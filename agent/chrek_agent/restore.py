@@ -2,11 +2,12 @@
 
 import asyncio
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from chrek_agent.apart.serving import Serving
 from chrek_agent.capture import seconds_since_start
@@ -29,6 +30,8 @@ from kubectl_chrek.api import names
 from kubectl_chrek.api.checkpoint import Artifact
 from kubectl_chrek.api.compatibility import Compatibility
 
+_TURN_SECONDS: Final = 0.0005
+
 
 @dataclass(frozen=True, slots=True)
 class Restored:
@@ -45,6 +48,8 @@ class Restore:
     """Restores workers on one node."""
 
     def __init__(self, config: AgentConfig, criu: Criu, store: Store) -> None:
+        # Its steps wait for the interpreter's lock at most this long, whatever other threads of ours compute beside them.
+        sys.setswitchinterval(_TURN_SECONDS)
         self._config = config
         self._criu = criu
         self._store = store

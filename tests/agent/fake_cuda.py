@@ -162,15 +162,10 @@ class FakeCuda:
     def cu_mem_host_register_v2(self, address, length, _flags):
         self.registered[value(address)] = value(length)
 
+    def is_pinned(self, host, length):
+        return any(start <= host and host + length <= start + size for start, size in self.registered.items())
+
     def cu_mem_host_unregister(self, address):
-        del self.registered[value(address)]
-
-    def cu_mem_host_alloc(self, pointer, length, _flags):
-        memory = ctypes.create_string_buffer(value(length))
-        put(pointer, ctypes.addressof(memory))
-        self.registered[ctypes.addressof(memory)] = memory
-
-    def cu_mem_free_host(self, address):
         del self.registered[value(address)]
 
     def cu_stream_create(self, pointer, _flags):
@@ -182,12 +177,12 @@ class FakeCuda:
         self.streams.remove(value(stream))
 
     def cu_memcpy_dto_hasync_v2(self, host, address, length, stream):
-        assert value(host) in self.registered
+        assert self.is_pinned(value(host), value(length))
         assert value(stream) in self.streams
         ctypes.memmove(value(host), value(address), value(length))
 
     def cu_memcpy_hto_dasync_v2(self, address, host, length, stream):
-        assert value(host) in self.registered
+        assert self.is_pinned(value(host), value(length))
         assert value(stream) in self.streams
         ctypes.memmove(value(address), value(host), value(length))
 

@@ -15,7 +15,7 @@ from chrek_agent.apart import allocations as recorded
 from chrek_agent.apart.allocations import Allocation
 from chrek_agent.apart.layout import Chunked
 from chrek_agent.apart.loaders import ALONE, Loader
-from chrek_agent.apart.shares import Share, shares, spare
+from chrek_agent.apart.shares import Key, Share, shares, spare
 from chrek_agent.container.discovery import Container
 from chrek_agent.cuda import frozen as cuda
 from chrek_agent.memory.placement import near
@@ -61,30 +61,44 @@ class Beside:
         self._lock = threading.Lock()
         self._closed = False
         self._running: list[tuple[Share, Loader]] = []
+        self._given: list[tuple[Loader, set[Key]]] = []
         self._begun = threading.Event()
         self._told = threading.Event()
         self._thread = threading.Thread(target=self._begin, name="apart-begin", daemon=True)
 
-    def start(self) -> None:
-        """Has it begin, at once; for an artifact that was captured without the places of its memory, and a remote one, nothing."""
-        if recorded.FILE in self._artifact.manifest.files and not self._artifact.is_remote:
+    def start(self) -> bool:
+        """Has it begin, at once; False, and nothing, for an artifact without the places of its memory, and for a remote one."""
+        begins = recorded.FILE in self._artifact.manifest.files and not self._artifact.is_remote
+        if begins:
             self._thread.start()
         else:
             self._begun.set()
             self._told.set()
+        return begins
 
-    def tell(self, chunked: Mapping[int, Chunked]) -> None:
-        """Says what belongs into the memory, all of it, by process."""
+    def tell(self, chunked: Mapping[int, Chunked]) -> set[Key]:
+        """Says what belongs into the memory, all of it, by process; returns what is being loaded, and verified on the way."""
         self._begun.wait()
         try:
             for share, loader in self._running:
-                content = share.content(chunked)
-                if content is None:
+                told = share.content(chunked)
+                if told is None:
                     loader.give_up("not all of it lies in files of this node as it is")
                 else:
+                    content, keys = told
                     loader.fill(content)
+                    self._given.append((loader, keys))
         finally:
             self._told.set()
+        return {key for _, keys in self._given for key in keys}
+
+    def lost(self) -> set[Key]:
+        """Waits for the end of all loading: what has not been loaded after all, and not verified."""
+        found: set[Key] = set()
+        for loader, keys in self._given:
+            loader.over.wait()
+            found |= set() if loader.has_loaded else keys
+        return found
 
     def handles(self, owner: int) -> list[Handle]:
         """Waits until all is loaded, or has failed: what there is for a process, its PID inside."""

@@ -1,20 +1,15 @@
 """The calls of NVIDIA's driver with which a loader fills a GPU's memory, by ctypes; whoever imports this is waited for."""
 
 import ctypes
-import mmap
 import os
-from contextlib import suppress
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint64, c_ulonglong, c_void_p
 from typing import Any, Final
 
 DEVICES: Final = "/dev"
 LIBRARY: Final = "libcuda.so.1"
-HUGE: Final = 2 << 20
 _PINNED, _DEVICE, _READ_WRITE, _PORTABLE = 1, 1, 3, 1
 _DESCRIPTOR: Final = 1
 """CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR."""
-# Advice of madvise(2), some of it younger than Python's names for it.
-_HUGEPAGE, _POPULATE_WRITE = 14, 23
 
 
 class GpuError(OSError):
@@ -122,6 +117,10 @@ class Gpu:
         """Until all of a stream is done."""
         self._call("cuStreamSynchronize", c_void_p(stream))
 
+    def finish(self) -> None:
+        """Until all of all streams is done."""
+        self._call("cuCtxSynchronize")
+
     def fill(self, address: int, host: int, length: int, stream: int) -> None:
         """Begins a copy to the GPU."""
         self._call("cuMemcpyHtoDAsync_v2", c_uint64(address), c_void_p(host), c_size_t(length), c_void_p(stream))
@@ -139,25 +138,3 @@ class Gpu:
             word = c_char_p()
             known = self._cuda.cuGetErrorName(c_int(code), byref(word)) == 0 and word.value
             raise GpuError(f"{name}: {word.value.decode() if known and word.value else f'error {code}'}")
-
-
-class Slot:
-    """Host memory for one piece, on huge pages: `pin` is then over in half the time. It lasts as long as the process."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._map = mmap.mmap(-1, size + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        first = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
-        start = -first % HUGE
-        for advice in (_HUGEPAGE, _POPULATE_WRITE):
-            # Where there is no such thing it takes longer.
-            with suppress(OSError):
-                self._map.madvise(advice, start, size)
-        self.address = first + start
-        self.view = memoryview(self._map)[start : start + size]
-        self.stream = 0
-
-    def pin(self, gpu: Gpu) -> None:
-        """Makes it ready to copy from, with a stream of its own. Raises GpuError."""
-        gpu.register(self.address, self.size)
-        self.stream = gpu.stream()

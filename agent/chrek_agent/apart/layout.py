@@ -25,19 +25,17 @@ class Layout:
     """Where the content of some runs is.
 
     `extents` are addresses, lengths, numbers of files and offsets in them; `fetched` are addresses and lengths of what has to be
-    asked for; all else is zeros. `chunks` are those in the files: they have to be verified before anybody is told.
+    asked for; all else is zeros.
     """
 
     extents: list[list[int]] = field(default_factory=list)
     fetched: list[list[int]] = field(default_factory=list)
-    chunks: list[Chunk] = field(default_factory=list)
 
     def add(self, address: int, chunk: Chunk, file: int | None) -> None:
         """A chunk at its address, in a file or not."""
         if file is None:
             _extend(self.fetched, [address, chunk.length])
             return
-        self.chunks.append(chunk)
         position = chunk.place.offset
         for offset, length in chunk.extents:
             _extend(self.extents, [address + offset, length, file, position])
@@ -61,6 +59,10 @@ class Files:
         if place.pack not in self._numbers:
             self._numbers[place.pack] = self._open(chunk) if self._artifact.owns(place.pack) else None
         return self._numbers[place.pack]
+
+    def has(self, chunk: Chunk) -> bool:
+        """It is in a file that is handed over, and so nobody verifies it when it is asked for."""
+        return self.number(chunk) is not None
 
     def _open(self, chunk: Chunk) -> int | None:
         path = chunk.place.path

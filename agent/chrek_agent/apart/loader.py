@@ -6,6 +6,7 @@ with the process, which ends with its input. It imports next to nothing, for a r
 """
 
 import array
+import ctypes
 import json
 import os
 import queue
@@ -15,147 +16,136 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from chrek_agent.apart.gpu import Gpu, GpuError, Slot
+from chrek_agent.apart.content import PIECE, Content, Piece
+from chrek_agent.apart.gpu import Gpu, GpuError
+from chrek_agent.apart.readers import DEPTH, PINNED, Readers
 
-THREADS: Final = 16
-PIECE: Final = 4 << 20
-DEPTH: Final = 2
-"""Slots of each thread: one is filled while the other one is copied from."""
-_ZERO: Final = bytes(PIECE)
-_SIGN: Final = 128
-"""Pieces of one thread after which it says that it is at work."""
-
-Part = tuple[int, int, int, int]
-"""Of a piece: offset in it, length, number of the pack, offset in that."""
+_SIGN: Final = 512
+"""Pieces after which it says that it is at work."""
 Say = Callable[..., None]
 
 
-class Piece(NamedTuple):
-    """What goes to one place at once: `parts` lie in files, in order; all else is zeros."""
+class Slots:
+    """The readers' memory, to copy from at full speed, each slot by a stream of its own; PINNED is noted of each reader in turn."""
 
-    number: int
-    offset: int
-    length: int
-    parts: Sequence[Part]
+    def __init__(self, gpu: Gpu, readers: Readers) -> None:
+        self._gpu = gpu
+        self._readers = readers
+        self._base = ctypes.addressof(ctypes.c_char.from_buffer(readers.memory))
+        self._streams: dict[tuple[int, int], int] = {}
+        threading.Thread(target=self._pin, daemon=True).start()
 
-
-class Content:
-    """What belongs into the memory: for each allocation its stretches and extents, both as [offset, length, ...] and in order."""
-
-    def __init__(self, packs: Sequence[str], stretches: Sequence[list[list[int]]], extents: Sequence[list[list[int]]]) -> None:
-        self._stretches, self._extents = stretches, extents
-        self._files = [os.open(pack, os.O_RDONLY | os.O_CLOEXEC) for pack in packs]
-        self.bytes = sum(length for listed in stretches for _, length in listed)
-
-    def pieces(self, number: int) -> Iterator[Piece]:
-        """Of one allocation."""
-        extents, at = self._extents[number], 0
-        for start, length in self._stretches[number]:
-            for offset in range(start, start + length, PIECE):
-                end = min(offset + PIECE, start + length)
-                while at < len(extents) and extents[at][0] + extents[at][1] <= offset:
-                    at += 1
-                yield Piece(number, offset, end - offset, self._parts(extents, at, offset, end))
-
-    def _parts(self, extents: list[list[int]], at: int, start: int, end: int) -> list[Part]:
-        found = []
-        while at < len(extents) and extents[at][0] < end:
-            address, length, pack, position = extents[at]
-            begin, stop = max(address, start), min(address + length, end)
-            found.append((begin - start, stop - begin, pack, position + begin - address))
-            at += 1
-        return found
-
-    def read(self, piece: Piece, into: memoryview) -> None:
-        """A piece as it is to be, gaps and all. Raises OSError."""
-        done = 0
-        for offset, length, pack, position in piece.parts:
-            into[done:offset] = _ZERO[: offset - done]
-            _read(self._files[pack], into[offset : offset + length], position)
-            done = offset + length
-        into[done : piece.length] = _ZERO[: piece.length - done]
-
-
-class Filling:
-    """The memory of one GPU, made and filled."""
-
-    def __init__(self, lengths: Sequence[int], say: Say) -> None:
-        self.lengths = lengths
-        self._say = say
-        self._gpus: queue.SimpleQueue[Gpu] = queue.SimpleQueue()
-        self._contents: queue.SimpleQueue[Content] = queue.SimpleQueue()
-        self._handed: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
-        self._turn = threading.Lock()
-        self._errors: list[BaseException] = []
-        self._addresses: dict[int, int] = {}
-        self._pieces: Iterator[Piece] = iter(())
-        self._crew = [threading.Thread(target=self._run, daemon=True) for _ in range(min(THREADS, len(os.sched_getaffinity(0))))]
-        for thread in self._crew:
-            thread.start()
-
-    def begin(self, gpu: Gpu) -> None:
-        """Has the threads make ready for this GPU."""
-        for _ in self._crew:
-            self._gpus.put(gpu)
-
-    def fill(self, gpu: Gpu, content: Content) -> None:
-        """Does all of it, and hands the memory over on the way; raises the first error."""
-        self._pieces = self._made(gpu, content)
-        for _ in self._crew:
-            self._contents.put(content)
-        while (made := self._handed.get()) is not None:
-            number, handle = made
-            descriptor = gpu.export(handle)
-            self._say([descriptor], handle=number)
-            os.close(descriptor)
-        for thread in self._crew:
-            thread.join()
-        if self._errors:
-            raise self._errors[0]
-
-    def _made(self, gpu: Gpu, content: Content) -> Iterator[Piece]:
-        """All pieces, each once there is memory for it: the next memory is made while what there is is filled."""
-        for number, length in enumerate(self.lengths):
-            handle = gpu.create(length)
-            self._addresses[number] = gpu.map(handle, length)
-            self._handed.put((number, handle))
-            yield from content.pieces(number)
-        self._handed.put(None)
-
-    def _take(self) -> Piece | None:
-        with self._turn:
-            return None if self._errors else next(self._pieces, None)
-
-    def _run(self) -> None:
+    def _pin(self) -> None:
         try:
-            slots = [Slot(PIECE) for _ in range(DEPTH)]
-            gpu = self._gpus.get()
-            gpu.enter()
-            for slot in slots:
-                slot.pin(gpu)
-            self._work(gpu, self._contents.get(), slots)
-        except BaseException as error:
-            self._errors.append(error)
-            self._handed.put(None)
+            self._gpu.enter()
+            for reader in range(self._readers.count):
+                self._gpu.register(self._base + self._readers.place(reader, 0), DEPTH * PIECE)
+                for slot in range(DEPTH):
+                    self._streams[reader, slot] = self._gpu.stream()
+                self._readers.note(reader, PINNED)
+        except OSError as error:
+            self._readers.note(0, 0, str(error) or "memory cannot be pinned")
 
-    def _work(self, gpu: Gpu, content: Content, slots: Sequence[Slot]) -> None:
-        count = 0
-        while (piece := self._take()) is not None:
-            slot = slots[count % DEPTH]
+    def copy(self, reader: int, slot: int, address: int, length: int) -> None:
+        """Begins to copy a slot to the GPU."""
+        self._gpu.fill(address, self._base + self._readers.place(reader, slot), length, self._streams[reader, slot])
+
+    def wait(self, reader: int, slot: int) -> None:
+        """Until a slot has been copied."""
+        self._gpu.wait(self._streams[reader, slot])
+
+    def clear(self, address: int, length: int) -> None:
+        """Begins to fill with zeros."""
+        self._gpu.clear(address, length, 0)
+
+    def finish(self) -> None:
+        """Until all is done."""
+        self._gpu.finish()
+
+
+class Memory:
+    """One GPU's new memory, made and handed over in order by a thread of its own, while what there is is filled."""
+
+    def __init__(self, gpu: Gpu, lengths: Sequence[int], say: Say) -> None:
+        self._gpu = gpu
+        self._lengths = lengths
+        self._say = say
+        self._made: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
+        self._addresses: list[int] = []
+        self._thread = threading.Thread(target=self._make, daemon=True)
+        self._thread.start()
+
+    def address(self, number: int) -> int:
+        """Where it is, once it is there. Raises what has failed."""
+        while len(self._addresses) <= number:
+            made = self._made.get()
+            if isinstance(made, BaseException):
+                raise made
+            self._addresses.append(made)
+        return self._addresses[number]
+
+    def finish(self) -> None:
+        """Until all is handed over. Raises what has failed."""
+        self.address(len(self._lengths) - 1)
+        self._thread.join()
+
+    def _make(self) -> None:
+        try:
+            self._gpu.enter()
+            for number, length in enumerate(self._lengths):
+                handle = self._gpu.create(length)
+                address = self._gpu.map(handle, length)
+                descriptor = self._gpu.export(handle)
+                self._say([descriptor], handle=number)
+                os.close(descriptor)
+                self._made.put(address)
+        except BaseException as error:
+            self._made.put(error)
+
+
+def fill(memory: Memory, content: Content, readers: Readers, slots: Slots, say: Say) -> None:
+    """Does all of it; raises what fails first."""
+    numbers = enumerate(_to_read(memory, content, slots))
+    reading, copied = dict[tuple[int, int], Piece](), dict[int, int]()
+    count, missing = 0, readers.count
+
+    def begin(reader: int, slot: int) -> None:
+        number, piece = next(numbers, (0, None))
+        if piece is not None:
+            reading[reader, slot] = piece
+            readers.read(reader, slot, number)
+
+    while missing or reading:
+        for reader, slot in readers.done():
+            if slot == PINNED:
+                missing -= 1
+                for each in range(DEPTH):
+                    begin(reader, each)
+                continue
+            piece = reading.pop((reader, slot))
+            slots.copy(reader, slot, memory.address(piece.number) + piece.offset, piece.length)
+            last = copied.get(reader)
+            copied[reader] = slot
+            if last is not None:
+                slots.wait(reader, last)  # It has had the time in which a piece is read.
+                begin(reader, last)
             count += 1
-            gpu.wait(slot.stream)
-            address = self._addresses[piece.number] + piece.offset
-            if piece.parts:
-                content.read(piece, slot.view)
-                gpu.fill(address, slot.address, piece.length, slot.stream)
-            else:
-                gpu.clear(address, piece.length, slot.stream)
             if count % _SIGN == 0:
-                self._say()
-        for slot in slots:
-            gpu.wait(slot.stream)
+                say()
+    readers.end()
+    slots.finish()
+    memory.finish()
+
+
+def _to_read(memory: Memory, content: Content, slots: Slots) -> Iterator[Piece]:
+    """The pieces with something in them; the others are cleared on the way."""
+    for piece in content.pieces():
+        if piece.parts:
+            yield piece
+        else:
+            slots.clear(memory.address(piece.number) + piece.offset, piece.length)
 
 
 class Orders:
@@ -165,13 +155,12 @@ class Orders:
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def next(self) -> dict[str, Any]:
+    def next(self) -> bytes:
         """Waits for the next one. Raises EOFError when there is none: the restore has ended."""
         line = self._lines.get()
         if not line:
             raise EOFError
-        found: dict[str, Any] = json.loads(line)
-        return found
+        return line
 
     def _listen(self) -> None:
         for line in sys.stdin.buffer:
@@ -181,6 +170,7 @@ class Orders:
 
 def main(library: Any = None) -> None:
     """Works, and answers; `library` stands in for the driver's in tests."""
+    readers = Readers()
     orders = Orders()
     with socket.socket(fileno=os.dup(sys.stdout.fileno())) as answers, suppress(EOFError, BrokenPipeError):
 
@@ -189,35 +179,28 @@ def main(library: Any = None) -> None:
             answers.sendmsg([json.dumps(message).encode()], rights)
 
         try:
-            _load(orders, say, library)
+            _load(orders, readers, say, library)
         except (OSError, ValueError) as error:
             say(error=str(error))
         orders.next()
 
 
-def _load(orders: Orders, say: Say, library: Any) -> None:
-    moments, order = {"program": time.monotonic()}, orders.next()
-    filling = Filling(order["lengths"], say)
+def _load(orders: Orders, readers: Readers, say: Say, library: Any) -> None:
+    moments, order = {"program": time.monotonic()}, json.loads(orders.next())
     gpu = Gpu(order["gpu"], library)
-    filling.begin(gpu)
-    free, wanted = gpu.free(), sum(filling.lengths) + order["spare"]
+    free, wanted = gpu.free(), sum(order["lengths"]) + order["spare"]
     if free < wanted:
         raise GpuError(f"{free >> 20} MiB of the GPU's memory are free, and {wanted >> 20} MiB are needed with what the worker has")
     moments["context"] = time.monotonic()
     say(ready=True)
-    content = Content(**orders.next())
+    told = orders.next()
+    readers.tell(told)
+    memory = Memory(gpu, order["lengths"], say)
+    slots, content = Slots(gpu, readers), Content(**json.loads(told))
     moments["told"] = time.monotonic()
-    filling.fill(gpu, content)
+    fill(memory, content, readers, slots, say)
     moments["loaded"] = time.monotonic()
     say(loaded=content.bytes, seconds={name: round(moment - order["began"], 3) for name, moment in moments.items()})
-
-
-def _read(descriptor: int, into: memoryview, offset: int) -> None:
-    while into:
-        count = os.preadv(descriptor, [into], offset)
-        if not count:
-            raise OSError("a pack is shorter than its index says")
-        into, offset = into[count:], offset + count
 
 
 if __name__ == "__main__":

@@ -43,10 +43,12 @@ class Loader:
         self._began = time.monotonic()
         self._waiting_since: float | None = None
         self._ending = self._is_spent = False
+        self.has_loaded = False
+        """All of it was, and was what was captured; known once it is `over`."""
         self._lock = threading.Lock()
         self._handles: dict[int, int] = {}
         self._ready = threading.Event()
-        self._over = threading.Event()
+        self.over = threading.Event()
         self._answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             with theirs:
@@ -73,7 +75,7 @@ class Loader:
         """Waits until all is loaded, or it has failed: the numbers of all its memory, or of none. For whoever needs it by now."""
         if not self._ready.wait(PATIENCE):
             self.give_up("the driver was not ready for it when the worker was")
-        self._over.wait()
+        self.over.wait()
         with self._lock:
             return list(self._handles)
 
@@ -94,7 +96,7 @@ class Loader:
         self._process.wait()
         self._let_go()
         self._ready.set()
-        self._over.set()
+        self.over.set()
 
     def spend(self) -> None:
         """Nobody needs it any more. It ends with `close`: until then the driver is not to be busy with that."""
@@ -137,7 +139,7 @@ class Loader:
             self.give_up(str(error))
         finally:
             self._ready.set()
-            self._over.set()
+            self.over.set()
         self._process.wait()
 
     def _hear(self) -> bool:
@@ -154,6 +156,7 @@ class Loader:
         if len(self._handles) != self._count:
             raise OSError("it has not handed all over")
         self._tell_of(message)
+        self.has_loaded = True
         return True
 
     def _received(self) -> tuple[dict[str, Any], list[int]]:

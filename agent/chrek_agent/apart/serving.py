@@ -9,15 +9,16 @@ import asyncio
 import mmap
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from types import TracebackType
 from typing import Any, Final, Self
 
 from chrek_agent.apart.beside import Beside, Handle, Place
 from chrek_agent.apart.channel import BATCH, ApartError, Peer, close_all, number
-from chrek_agent.apart.layout import Files, Layout, chunked, lay_out
+from chrek_agent.apart.layout import Chunked, Files, Layout, chunked, lay_out
 from chrek_agent.apart.listener import Listener
+from chrek_agent.apart.shares import Key
 from chrek_agent.apart.slot import Call, Slot, converse
 from chrek_agent.container import acceptance
 from chrek_agent.container.discovery import Container
@@ -54,6 +55,7 @@ class Serving:
                 self._owners.setdefault(run.owner, []).append(run)
         self._files = Files(artifact)
         self._beside = Beside(artifact, container, place) if place is not None else None
+        self._is_loaded_beside = False
         self.layouts: dict[int, Layout] = {}
         self._chunks: dict[tuple[int, int], dict[int, Chunk]] = {}
         self._stop = threading.Event()
@@ -76,8 +78,7 @@ class Serving:
 
     async def __aenter__(self) -> Self:
         if self._owners:
-            if self._beside is not None:
-                self._beside.start()
+            self._is_loaded_beside = self._beside is not None and self._beside.start()
             self._listener = await asyncio.to_thread(Listener, self._container, self._serve)
             self._verifier.start()
         return self
@@ -158,16 +159,11 @@ class Serving:
 
     def _verify(self) -> None:
         try:
-            with closing(Checkers(self.bytes)) as checkers:
+            # Processes that will have something to check are started at once: they take a moment to be there.
+            checkers = Checkers(0 if self._is_loaded_beside else self.bytes)
+            with closing(checkers):
                 self._begin.wait()
-                found = {owner: chunked(self._artifact, runs) for owner, runs in self._owners.items()}
-                if self._beside is not None:
-                    self._beside.tell(found)
-                self.layouts = {owner: lay_out(each, self._files) for owner, each in found.items()}
-                chunks = [chunk for each in self.layouts.values() for chunk in each.chunks]
-                self._laid_out.set()
-                places = {(chunk.place.pack, chunk.place.offset): chunk for chunk in chunks}
-                checkers.check(self._artifact, [places[key] for key in sorted(places)], stop=self._stop)
+                self._verify_all(checkers)
         except Stopped:
             self._trouble = RestoreError("the restore has ended")
         except Exception as error:
@@ -175,6 +171,23 @@ class Serving:
         finally:
             self._laid_out.set()
             self._verified.set()
+
+    def _verify_all(self, checkers: Checkers) -> None:
+        found = {owner: chunked(self._artifact, runs) for owner, runs in self._owners.items()}
+        given = self._beside.tell(found) if self._beside is not None else set()
+        self.layouts = {owner: lay_out(each, self._files) for owner, each in found.items()}
+        self._laid_out.set()
+        self._check(found, lambda key: key not in given, checkers)
+        if self._beside is not None and given:
+            lost = self._beside.lost()
+            with closing(Checkers(self.bytes if lost else 0)) as others:
+                self._check(found, lambda key: key in lost, others)
+
+    def _check(self, found: Mapping[int, Chunked], wanted: Callable[[Key], bool], checkers: Checkers) -> None:
+        """Compares what lies in files with its digests. Raises ArtifactError, Stopped."""
+        runs = [chunks for owner, each in found.items() for run, chunks in each if wanted((owner, run.start))]
+        places = {(chunk.place.pack, chunk.place.offset): chunk for chunks in runs for chunk in chunks if self._files.has(chunk)}
+        checkers.check(self._artifact, [places[key] for key in sorted(places)], stop=self._stop)
 
     def _serve(self, peer: Peer) -> None:
         """One connection, until it ends."""

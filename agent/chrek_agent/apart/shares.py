@@ -12,6 +12,9 @@ from chrek_agent.store.model import Run
 _CONTEXT: Final = 1 << 30
 """Bytes that the driver itself takes of a GPU for one process, and some to spare."""
 
+Key = tuple[int, int]
+"""A run: the process that it is of, its PID inside, and where it starts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -20,17 +23,19 @@ class Share:
     gpu: str
     allocations: Sequence[tuple[int, Allocation]]
 
-    def content(self, chunked: Mapping[int, Chunked]) -> dict[str, Any] | None:
-        """What a loader's second line says; None where some of it is in no plain file here.
+    def content(self, chunked: Mapping[int, Chunked]) -> tuple[dict[str, Any], set[Key]] | None:
+        """What a loader's second line says, and the runs that are in it; None where some of it is in no plain file here.
 
         Args:
             chunked: All that is apart, by process.
         """
+        keys: set[Key] = set()
         numbers = {key: number for number, key in enumerate(self.allocations)}
         owned = {owner: [one for other, one in self.allocations if other == owner] for owner, _ in self.allocations}
         packs: dict[str, int] = {}
         stretches: list[list[list[int]]] = [[] for _ in numbers]
         extents: list[list[list[int]]] = [[] for _ in numbers]
+        digests: list[list[tuple[int, int, str]]] = [[] for _ in numbers]
         for owner, found in owned.items():
             for run, chunks in chunked.get(owner, ()):
                 allocation = holder(found, run.start)
@@ -38,14 +43,16 @@ class Share:
                     continue
                 number, start = numbers[owner, allocation], run.start - allocation.address
                 stretches[number].append([start, min(run.length, allocation.length - start)])
+                keys.add((owner, run.start))
                 for chunk in chunks:
                     if not is_plain(chunk):
                         return None
                     pack, position = packs.setdefault(str(chunk.place.path), len(packs)), chunk.place.offset
+                    digests[number].append((start + chunk.offset, chunk.length, chunk.digest.hex()))
                     for offset, length in chunk.extents:
                         _extend(extents[number], [start + chunk.offset + offset, length, pack, position])
                         position += length
-        return {"packs": list(packs), "stretches": stretches, "extents": extents}
+        return {"packs": list(packs), "stretches": stretches, "extents": extents, "digests": digests}, keys
 
 
 def shares(allocations: Allocations, most: int) -> list[Share]:
