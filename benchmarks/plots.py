@@ -38,15 +38,11 @@ def gpu(found: dict[str, Any]) -> list[Row]:
 
 
 def gpu_ways(found: dict[str, Any]) -> list[Row]:
-    """Of benchmarks/gpu, one run on one machine: the same 16 GiB in three ways, and two processes."""
-    parts, earlier = found["parts"], found["earlier"]["two-processes"]
+    """Of benchmarks/gpu, one run on one machine: the same 16 GiB in three ways."""
+    parts = found["parts"]
     whole = parts["weights-16-short"]
     plain = _median(whole["plain_restore"])
-    return [
-        Row("16 GiB", plain, _median(whole["restore"])),
-        Row("16 GiB, kept apart", plain, _median(parts["apart-16"]["restore"])),
-        Row("two processes, 4 GiB each", _median(earlier["plain_restore"]), _median(earlier["restore"])),
-    ]
+    return [Row("16 GiB", plain, _median(whole["restore"])), Row("16 GiB, kept apart", plain, _median(parts["apart-16"]["restore"]))]
 
 
 def _size(mib: int) -> str:
@@ -93,7 +89,7 @@ def main() -> None:
     where = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images"
     processor = json.loads((RESULTS / "restore.json").read_text())
     graphics = json.loads((RESULTS / "gpu_h200.json").read_text())
-    apart = json.loads((RESULTS / "gpu_h200_apart.json").read_text())
+    apart = json.loads((RESULTS / "gpu_h200_beside.json").read_text())
     drawn = {
         "bench-restore-warm.svg": draw("Restore of a CPU worker, from the page cache", cpu(processor, "restore warm")),
         "bench-restore-cold.svg": draw("Restore of a CPU worker, nothing cached", cpu(processor, "restore cold")),

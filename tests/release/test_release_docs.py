@@ -259,9 +259,9 @@ def test_the_readmes_figures_are_measured():
     text = " ".join((ROOT / "README.md").read_text().split())
     measured = json.loads((ROOT / "benchmarks/results/cold_vs_restored.json").read_text())
     assert f"median {measured['median_cold']:.1f} s cold, {measured['median_restored']:.1f} s restored" in text
-    ours, plain = (_median_seconds("gpu_h200", "llama-8b", kind) for kind in ("restore", "plain_restore"))
-    apart = _median_seconds("gpu_h200_apart", "llama-8b-apart", "restore")
-    assert f"answered {ours:.1f} s after its container began to wait for the restore, {apart:.1f} s where it keeps" in text
+    ours, plain = (_median_seconds("gpu_h200_beside", "weights-16-short", kind) for kind in ("restore", "plain_restore"))
+    apart = _median_seconds("gpu_h200_beside", "apart-16", "restore")
+    assert f"its first step {ours:.1f} s after its container began to wait for the restore, {apart:.1f} s where it keeps" in text
     assert f"apart, and {plain:.1f} s with the driver's" in text
 
 

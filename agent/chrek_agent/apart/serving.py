@@ -162,7 +162,6 @@ class Serving:
             # Processes that will have something to check are started at once: they take a moment to be there.
             checkers = Checkers(0 if self._is_loaded_beside else self.bytes)
             with closing(checkers):
-                self._begin.wait()
                 self._verify_all(checkers)
         except Stopped:
             self._trouble = RestoreError("the restore has ended")
@@ -173,6 +172,8 @@ class Serving:
             self._verified.set()
 
     def _verify_all(self, checkers: Checkers) -> None:
+        # Any earlier it would hold the restore's first steps up by more than the loaders gain.
+        self._begin.wait()
         found = {owner: chunked(self._artifact, runs) for owner, runs in self._owners.items()}
         given = self._beside.tell(found) if self._beside is not None else set()
         self.layouts = {owner: lay_out(each, self._files) for owner, each in found.items()}
