@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parent))
 from fake_cuda import FakeCuda
 
-from chrek_agent.apart import loader
+from chrek_agent.apart import loader, readers
 
 said = json.loads(sys.argv[1])
 
@@ -25,6 +25,15 @@ class Failing(FakeCuda):
         return super().__getattr__(name)
 
 
+def unread(*_):
+    """What a reader does in place of reading."""
+    if said["reader"] == "dies":
+        os._exit(3)
+    raise OSError("a pack is shorter than its index says")
+
+
+if "reader" in said:
+    readers.Content.read = unread
 loader._SIGN = said.get("sign", loader._SIGN)
 cuda = Failing()
 cuda.devices = said.get("devices", 1)

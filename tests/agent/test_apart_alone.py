@@ -60,6 +60,8 @@ async def test_whatever_fails_the_worker_loads_by_itself(cuda, world, started, c
         ({"dies": ["cuMemExportToShareableHandle"]}, "it has ended"),
         ({"hangs": ["cuStreamSynchronize"]}, "it has said nothing for 0.1 s"),
         ({"devices": 0}, "the agent does not see this GPU"),
+        ({"reader": "dies"}, "a reader has died"),
+        ({"reader": "fails"}, "a pack is shorter than its index says"),
         ({"library": False}, "libcuda.so.1: cannot open shared object file"),
     ],
 )
@@ -133,7 +135,8 @@ async def test_a_driver_that_takes_too_long_to_start(cuda, world, started, caplo
     assert started.are_gone
 
 
-async def test_nobody_goes_on_with_what_has_changed_whoever_has_loaded_it(cuda, world, started):
+async def test_nobody_goes_on_with_what_has_changed_whoever_has_loaded_it(cuda, world, started, caplog):
+    """Its loader finds it, and then whoever verifies it for the worker."""
     memory = filled(cuda, sizes=(5 * MIB,))
     manifest, digest = world.save([memory])
     pack = max((world.store.backend.base / "packs").glob("*.pack"), key=lambda path: path.stat().st_size)
@@ -143,6 +146,7 @@ async def test_nobody_goes_on_with_what_has_changed_whoever_has_loaded_it(cuda, 
     world.vacate()
     with pytest.raises(OSError, match="has changed"):
         await world.load(manifest, digest, same)
+    assert ["a chunk in a pack has changed" in warning for warning in warnings(caplog)][:1] == [True]
     assert started.are_gone
 
 

@@ -157,6 +157,15 @@ def test_the_service_leads_to_operators_that_serve(webhook, probes):
     assert [container["readinessProbe"]["tcpSocket"] for container in containers if "readinessProbe" in container] == probes
 
 
+@pytest.mark.parametrize(("settings", "expected"), [((), None), (("agent.runtimeClassName=nvidia",), "nvidia")])
+def test_the_agent_is_given_the_nodes_gpus_and_their_driver(settings, expected):
+    agent = find(render(*settings), "DaemonSet", "chrek-agent")["spec"]["template"]["spec"]
+    said = {entry["name"]: entry.get("value") for entry in agent["containers"][0]["env"]}
+    assert said["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert said["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+    assert agent.get("runtimeClassName") == expected
+
+
 def test_all_nodes_can_be_meant():
     """`null` takes a default away. `helm upgrade --reuse-values` checks it as a value."""
     schema = json.loads((CHART / "values.schema.json").read_text())

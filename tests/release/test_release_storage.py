@@ -87,7 +87,7 @@ def test_keys_are_secrets_that_the_agent_reads(tmp_path):
     assert volumes == {"encryption-keys": "keys", "signing-key": "pair", "trusted-keys": "others"}
     found = container(documents, "DaemonSet", "chrek-agent")
     mounts = {mount["name"]: mount["mountPath"] for mount in found["volumeMounts"]}
-    environment = {entry["name"]: entry.get("value") for entry in found["env"] if "valueFrom" not in entry}
+    environment = {entry["name"]: entry.get("value") for entry in found["env"] if entry["name"].startswith("CHREK_")}
     assert environment == {
         protection.KEYS: mounts["encryption-keys"],
         protection.SIGNING_KEY: f"{mounts['signing-key']}/private.pem",
