@@ -42,7 +42,10 @@ def gpu_ways(found: dict[str, Any]) -> list[Row]:
     parts = found["parts"]
     whole = parts["weights-16-short"]
     plain = _median(whole["plain_restore"])
-    return [Row("16 GiB", plain, _median(whole["restore"])), Row("16 GiB, kept apart", plain, _median(parts["apart-16"]["restore"]))]
+    return [
+        Row("16 GiB", plain, _median(whole["restore"])),
+        Row("16 GiB, kept apart", plain, _median(parts["apart-16"]["restore"])),
+    ]
 
 
 def _size(mib: int) -> str:
