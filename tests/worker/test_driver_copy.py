@@ -40,9 +40,9 @@ def built():
         pytest.skip("one processor copies alone")
 
 
-def run(code):
+def run(code, *within):
     """What a program says that has the library loaded first."""
-    words = [sys.executable, "-c", HEAD + code]
+    words = [*within, sys.executable, "-c", HEAD + code]
     env = {**os.environ, "LD_PRELOAD": str(LIBRARY)}
     found = subprocess.run(words, env=env, capture_output=True, text=True, check=False, timeout=60)
     assert found.returncode == 0, found.stderr
@@ -102,6 +102,22 @@ drivers()
 print(most(MIB - 1), most(4 * MIB) > 0, none_left())
 """
     assert run(code) == ["0", "0", "True", "True"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a mount namespace")
+@pytest.mark.parametrize(("said", "shares"), [("100000 100000", False), ("50000 100000", False), ("150000 100000", True), ("max 100000", True)])
+def test_a_container_with_one_processors_time_copies_alone(said, shares):
+    code = """
+drivers()
+source, target = filled(4 * MIB, 1), mmap.mmap(-1, 4 * MIB)
+found = 0
+for _ in range(200):
+    libc.memcpy(address(target), address(source), 4 * MIB)
+    found = max(found, helpers())
+print(found > 0, target[:] == source[:])
+"""
+    script = 'mount -t tmpfs tmpfs /sys/fs/cgroup; echo "$1" >/sys/fs/cgroup/cpu.max; shift; exec "$@"'
+    assert run(code, "unshare", "--mount", "sh", "-c", script, "sh", said) == [str(shares), "True"]
 
 
 def test_two_threads_at_once_and_a_child_are_right():

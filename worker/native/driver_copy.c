@@ -68,7 +68,7 @@ static long call6(long number, long a, long b, long c, long d, long e, long f)
 	return result;
 }
 
-enum { MMAP = 9, MPROTECT = 10, SIGPROCMASK = 14, MREMAP = 25, CLONE = 56, EXIT = 60, PRCTL = 157, FUTEX = 202, AFFINITY = 204 };
+enum { READ = 0, OPEN = 2, CLOSE = 3, MMAP = 9, MPROTECT = 10, SIGPROCMASK = 14, MREMAP = 25, CLONE = 56, EXIT = 60, PRCTL = 157, FUTEX = 202, AFFINITY = 204 };
 
 static void copy(void *target, const void *source, size_t count)
 {
@@ -176,14 +176,33 @@ static int is_drivers(void)
 	return name[0] == 'c' && name[1] == 'u' && name[2] == 'd' && name[3] == 'a';
 }
 
+/* Processors that the container's limit allows for: more threads would use it up by waiting for each other. */
+static int allowed(void)
+{
+	char text[64];
+	long numbers[2] = {0, 0}, file = call(OPEN, (long)"/sys/fs/cgroup/cpu.max", 02000000 /* O_CLOEXEC */, 0, 0);
+	long length = file < 0 ? 0 : call(READ, file, (long)text, sizeof text, 0);
+	if (file >= 0)
+		call(CLOSE, file, 0, 0, 0);
+	for (long i = 0, word = 0; i < length && word < 2; i++)
+		if (text[i] >= '0' && text[i] <= '9')
+			numbers[word] = numbers[word] * 10 + text[i] - '0';
+		else if (text[i] == ' ')
+			word++;
+		else
+			break; /* "max", or the end of the line */
+	return numbers[0] && numbers[1] ? (int)((numbers[0] + numbers[1] - 1) / numbers[1]) : MOST_THREADS;
+}
+
 static int processors(void)
 {
 	uint64_t mask[128];
 	long bytes = call(AFFINITY, 0, sizeof mask, (long)mask, 0);
-	int found = 0;
+	int found = 0, most = allowed();
 	for (long i = 0; i < bytes / 8; i++)
 		for (; mask[i]; mask[i] &= mask[i] - 1)
 			found++;
+	found = found < most ? found : most;
 	return found < MOST_THREADS ? found : MOST_THREADS;
 }
 
@@ -192,7 +211,9 @@ static int share(void *target, const void *source, size_t count)
 {
 	if (!is_drivers() || __atomic_exchange_n(&taken, 1, __ATOMIC_ACQUIRE))
 		return 0;
-	threads = processors();
+	/* A capture and a restore may lie between two of the driver's turns, and another container. */
+	if (threads < 2 || !__atomic_load_n(&helpers[0].thread, __ATOMIC_ACQUIRE))
+		threads = processors();
 	if (threads > 1) {
 		start_missing();
 		/* Until all is written there is nothing to claim, of the last copy neither. */
