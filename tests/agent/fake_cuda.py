@@ -4,6 +4,7 @@ GPU memory is files in memory, so that processes with a fake each share what the
 """
 
 import ctypes
+import itertools
 import mmap
 import os
 import re
@@ -63,7 +64,7 @@ class FakeCuda:
         """Which GPU imported memory is on."""
         self.devices = 1
         self.calls = []
-        self._next = 1
+        self._numbers = itertools.count(1)  # Several threads take from it at once.
 
     def __getattr__(self, name):
         if not re.match("cu[A-Z]", name):
@@ -121,9 +122,9 @@ class FakeCuda:
         put(pointer, self._hold(memory))
 
     def _hold(self, memory):
-        self._next += 1
-        self.handles[self._next] = memory
-        return self._next
+        number = next(self._numbers)
+        self.handles[number] = memory
+        return number
 
     def cu_mem_export_to_shareable_handle(self, pointer, handle, kind, _flags):
         memory = self.handles[value(handle)]
@@ -169,9 +170,9 @@ class FakeCuda:
         del self.registered[value(address)]
 
     def cu_stream_create(self, pointer, _flags):
-        put(pointer, 0x5000 + self._next)
-        self.streams.add(0x5000 + self._next)
-        self._next += 1
+        stream = 0x5000 + next(self._numbers)
+        put(pointer, stream)
+        self.streams.add(stream)
 
     def cu_stream_destroy_v2(self, stream):
         self.streams.remove(value(stream))
