@@ -11,9 +11,14 @@ import pytest
 
 from chrek_agent.container import processes
 from chrek_agent.container.discovery import Container
+from chrek_agent.store.store import Store
 from kubectl_chrek.api import names
 
 sys.path.append(str(Path(__file__).parent))
+
+from apart_world import World
+from fake_cuda import FakeCuda
+from loader_world import Started
 
 
 @pytest.fixture
@@ -39,6 +44,24 @@ def signal_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.mkdir()
     monkeypatch.setattr(names, "CONTROL_DIR", str(path))
     return path
+
+
+@pytest.fixture
+def cuda() -> FakeCuda:
+    """A stand-in for the driver's library."""
+    return FakeCuda()
+
+
+@pytest.fixture
+def world(make_container: Callable[..., Container], signal_directory: Path, tmp_path: Path) -> World:
+    """A container, its control directory and a store, for what is kept apart."""
+    return World(make_container(), signal_directory, Store.at(tmp_path / "store"))
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """The loaders that are started, on the stand-in."""
+    return Started(monkeypatch)
 
 
 @dataclass(frozen=True)

@@ -4,31 +4,15 @@ import asyncio
 import socket
 
 import pytest
-from apart_world import HASH, World
-from fake_cuda import FakeCuda, uuid
-from loader_world import Started, content, descriptors, filled, loaded_alone, same, warnings
+from apart_world import HASH
+from fake_cuda import uuid
+from loader_world import content, descriptors, filled, loaded_alone, same, warnings
 
 from chrek_agent.apart import beside, layout, loaders
 from chrek_agent.apart.serving import Serving
 from chrek_agent.errors import ArtifactError, RestoreError
-from chrek_agent.store.store import Store
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def cuda():
-    return FakeCuda()
-
-
-@pytest.fixture
-def world(make_container, signal_directory, tmp_path):
-    return World(make_container(), signal_directory, Store.at(tmp_path / "store"))
-
-
-@pytest.fixture
-def started(monkeypatch):
-    return Started(monkeypatch)
 
 
 STEPS = """

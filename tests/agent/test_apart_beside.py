@@ -7,9 +7,9 @@ import os
 import random
 
 import pytest
-from apart_world import HASH, World, fields
-from fake_cuda import GRAIN, TOTAL, FakeCuda, uuid
-from loader_world import Started, content, descriptors, filled, loaded_alone, same, warnings
+from apart_world import HASH, fields
+from fake_cuda import GRAIN, TOTAL, uuid
+from loader_world import content, descriptors, filled, loaded_alone, same, warnings
 
 from chrek_agent.apart import beside, channel, gpu
 from chrek_agent.apart.allocations import Allocation
@@ -19,7 +19,6 @@ from chrek_agent.apart.shares import shares, spare
 from chrek_agent.container import processes
 from chrek_agent.cuda.evidence import gather
 from chrek_agent.store.model import Run
-from chrek_agent.store.store import Store
 from chrek_worker.apart.channel import ApartError, Channel
 from chrek_worker.apart.host import HostMemory
 from chrek_worker.apart.keeper import Keeper
@@ -27,21 +26,6 @@ from kubectl_chrek.api import names
 
 MIB = 1 << 20
 NOISE = random.Random(3).randbytes(12 * MIB)
-
-
-@pytest.fixture
-def cuda():
-    return FakeCuda()
-
-
-@pytest.fixture
-def world(make_container, signal_directory, tmp_path):
-    return World(make_container(), signal_directory, Store.at(tmp_path / "store"))
-
-
-@pytest.fixture
-def started(monkeypatch):
-    return Started(monkeypatch)
 
 
 async def test_the_worker_maps_what_the_agent_has_loaded(cuda, world, started, caplog):

@@ -6,12 +6,11 @@ import random
 import sys
 
 import pytest
-from apart_world import HASH, World, fields
-from fake_cuda import GRAIN, FakeCuda, FakeTorch
+from apart_world import HASH, fields
+from fake_cuda import GRAIN, FakeTorch
 
 from chrek_agent.apart import layout
 from chrek_agent.apart.serving import Serving
-from chrek_agent.store.store import Store
 from chrek_worker import apart as package
 from chrek_worker.apart.cuda import CudaMemory
 from chrek_worker.apart.driver import CudaError, Driver
@@ -19,16 +18,6 @@ from chrek_worker.apart.keeper import Keeper
 from chrek_worker.apart.pool import Pools
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def cuda():
-    return FakeCuda()
-
-
-@pytest.fixture
-def world(make_container, signal_directory, tmp_path):
-    return World(make_container(), signal_directory, Store.at(tmp_path / "store"))
 
 
 def fill(address, content):

@@ -13,23 +13,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from apart_world import SOCKET, World
+from apart_world import SOCKET
 
 from chrek_agent.apart.listener import MOST, Listener
 from chrek_agent.apart.serving import Serving
 from chrek_agent.errors import AgentError, CaptureError
-from chrek_agent.store.store import Store
 from chrek_worker.apart.channel import ApartError, Channel
 from chrek_worker.apart.host import HostMemory
 from chrek_worker.apart.slot import SharedSlot
 
 PAGE, MIB = 4096, 1 << 20
 BASE = 0x7F0000000000
-
-
-@pytest.fixture
-def world(make_container, signal_directory, tmp_path):
-    return World(make_container(), signal_directory, Store.at(tmp_path / "store"))
 
 
 GPU = "GPU-5941a4cb-3c36-3457-0000-0123456789ab"

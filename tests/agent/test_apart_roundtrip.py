@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
-from apart_world import HASH, World
+from apart_world import HASH
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,11 +27,6 @@ from chrek_worker.apart.region import GRAIN, Blocks, Region, pieces, unused, use
 
 PAGE, MIB = 4096, 1 << 20
 NOISE = random.Random(5).randbytes(8 * MIB)
-
-
-@pytest.fixture
-def world(make_container, signal_directory, tmp_path):
-    return World(make_container(), signal_directory, Store.at(tmp_path / "store"))
 
 
 def region(memory, size, stretches):

@@ -105,7 +105,9 @@ print(most(MIB - 1), most(4 * MIB) > 0, none_left())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a mount namespace")
-@pytest.mark.parametrize(("said", "shares"), [("100000 100000", False), ("50000 100000", False), ("150000 100000", True), ("max 100000", True)])
+@pytest.mark.parametrize(
+    ("said", "shares"), [("100000 100000", False), ("50000 100000", False), ("150000 100000", True), ("max 100000", True)]
+)
 def test_a_container_with_one_processors_time_copies_alone(said, shares):
     code = """
 drivers()

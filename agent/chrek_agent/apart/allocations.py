@@ -95,7 +95,7 @@ def dump(allocations: Allocations) -> bytes:
 
 def load(artifact: Artifact) -> dict[int, list[Allocation]]:
     """An artifact's; empty where it has none. Raises ArtifactError."""
-    content = read(artifact, FILE)
+    content = artifact.content(FILE)
     try:
         listed = {} if content is None else json.loads(content)["allocations"]
         return {
@@ -104,18 +104,3 @@ def load(artifact: Artifact) -> dict[int, list[Allocation]]:
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(f"{FILE} is damaged") from error
-
-
-def read(artifact: Artifact, path: str) -> bytes | None:
-    """A small file of an artifact's, verified, before any has been written out; None where there is none. Raises ArtifactError."""
-    blob = artifact.manifest.files.get(path)
-    if blob is None:
-        return None
-    content = bytearray(blob.size)
-    for chunk in artifact.chunks(blob):
-        dense = artifact.fetch(chunk)
-        artifact.check(chunk, dense)
-        for offset, piece in artifact.pieces(chunk, dense):
-            start = chunk.offset + offset
-            content[start : start + len(piece)] = piece
-    return bytes(content)

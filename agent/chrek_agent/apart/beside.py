@@ -147,7 +147,7 @@ class Beside:
         for share in shares(allocations, min(_MOST, soft // 4)):
             self._add(share)
         # While they start it is found out where.
-        frozen = cuda.parse(recorded.read(self._artifact, f"{IMAGES}/{cuda.FILE}"))
+        frozen = cuda.parse(self._artifact.content(f"{IMAGES}/{cuda.FILE}"))
         here = self._place(frozen, self._container.init)
         for share, loader in self._running:
             if share.gpu not in here:

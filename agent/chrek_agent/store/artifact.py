@@ -136,6 +136,20 @@ class Artifact:
         """Fetched pages and their offsets in the chunk."""
         return chunking.scatter(chunk.extents, dense)
 
+    def content(self, path: str) -> bytes | None:
+        """One small file, verified, before any has been written out; None where there is none. Raises ArtifactError."""
+        blob = self.manifest.files.get(path)
+        if blob is None:
+            return None
+        content = bytearray(blob.size)
+        for chunk in self.chunks(blob):
+            dense = self.fetch(chunk)
+            self.check(chunk, dense)
+            for offset, piece in self.pieces(chunk, dense):
+                start = chunk.offset + offset
+                content[start : start + len(piece)] = piece
+        return bytes(content)
+
     def materialise(self, directory: Path) -> None:
         """Writes all files below an existing directory, checked; raises OSError too."""
         for path, blob in self.manifest.files.items():

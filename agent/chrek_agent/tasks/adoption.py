@@ -19,7 +19,6 @@ from typing import Any, Final
 from chrek_agent.capture import Captured
 from chrek_agent.container.inventory import FILE, Inventory, parse_inventory
 from chrek_agent.errors import AgentError, ArtifactError, SignatureError
-from chrek_agent.store.artifact import Artifact
 from chrek_agent.store.model import Manifest, Owner, digest_manifest, dump_manifest
 from chrek_agent.store.ownership import is_offer, restate
 from chrek_agent.store.store import Store, new_generation
@@ -163,8 +162,9 @@ class Adopter:
     def _inventory(self, identity_hash: str, wanted: Wanted) -> Inventory:
         """As the capture recorded it; empty if it did not."""
         with self._store.open(identity_hash, wanted.generation, wanted.digest) as artifact, suppress(ArtifactError):
-            if FILE in artifact.manifest.files:
-                return parse_inventory(_content(artifact, FILE))
+            content = artifact.content(FILE)
+            if content is not None:
+                return parse_inventory(content)
         return Inventory()
 
     def _own(self, checkpoint: Checkpoint, manifest: Manifest) -> tuple[Manifest, str]:
@@ -192,19 +192,6 @@ class Adopter:
 
 def _progress(done: int, total: int) -> dict[str, Any]:
     return {"step": STEP, "bytesDone": done, "bytesTotal": total, "updatedAt": timestamp(datetime.now(UTC))}
-
-
-def _content(artifact: Artifact, path: str) -> bytes:
-    """One file of an artifact, checked."""
-    blob = artifact.manifest.files[path]
-    content = bytearray(blob.size)
-    for chunk in artifact.chunks(blob):
-        dense = artifact.fetch(chunk)
-        artifact.check(chunk, dense)
-        for offset, piece in artifact.pieces(chunk, dense):
-            start = chunk.offset + offset
-            content[start : start + len(piece)] = piece
-    return bytes(content)
 
 
 def _processes(inventory: Inventory) -> list[CapturedProcess]:
