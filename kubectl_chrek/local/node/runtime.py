@@ -132,22 +132,30 @@ class Runtime:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        task = asyncio.create_task(_end_command(process.pid, pid_file))
+        task = asyncio.create_task(_end_command(process.pid, pid_file, identifier, command))
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
         return process
 
 
-async def _end_command(runc: int, pid_file: Path) -> None:
-    """When `runc exec` is gone, ends what it ran: killed itself it leaves that behind, and it is ours then."""
+async def _end_command(runc: int, pid_file: Path, identifier: str, command: Sequence[str]) -> None:
+    """When `runc exec` is gone, ends what it ran: killed itself it leaves that behind, and it is ours then.
+
+    What it ran may be at work before runc writes its number down: then it is found by its container and its words.
+    """
     with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(runc)
         try:
             await _readable(descriptor)
         finally:
             os.close(descriptor)
-    with contextlib.suppress(OSError, ValueError):
-        _end_orphan(int(_take(pid_file)))
+    try:
+        orphans = [int(_take(pid_file))]
+    except (OSError, ValueError):
+        orphans = _left_behind(identifier, command)
+    for orphan in orphans:
+        with contextlib.suppress(OSError):
+            _end_orphan(orphan)
 
 
 async def _readable(descriptor: int) -> None:
@@ -165,6 +173,25 @@ def _take(pid_file: Path) -> str:
         return pid_file.read_text()
     finally:
         pid_file.unlink(missing_ok=True)
+
+
+def _left_behind(identifier: str, command: Sequence[str]) -> list[int]:
+    """Children of ours in a container that run this command."""
+    found, words = [], b"".join(word.encode() + b"\0" for word in command)
+    for pid in _children():
+        process = Path("/proc", str(pid))
+        with contextlib.suppress(OSError):
+            if identifier in (process / "cgroup").read_text() and (process / "cmdline").read_bytes() == words:
+                found.append(pid)
+    return found
+
+
+def _children() -> list[int]:
+    found: list[int] = []
+    for children in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # The thread has ended.
+            found += map(int, children.read_text().split())
+    return found
 
 
 def _end_orphan(pid: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 from kubectl_chrek.api.errors import UsageError
 from kubectl_chrek.cluster.resources import EVENTS, PODS
 from kubectl_chrek.local.apiserver import ApiError
+from kubectl_chrek.local.node import runtime
 
 pytestmark = pytest.mark.criu
 
@@ -88,7 +89,11 @@ async def test_exec_returns_output_and_exit_code_and_refuses_what_does_not_run(m
         await machine.exec(pod, "true")
 
 
-async def test_a_killed_command_ends_in_the_container_too(machine):
+@pytest.mark.parametrize("noted", [True, False])
+async def test_a_killed_command_ends_in_the_container_too(machine, monkeypatch, noted):
+    """Also one that was killed before runc had noted its number."""
+    if not noted:
+        monkeypatch.setattr(runtime, "_take", lambda pid_file: pid_file.unlink(missing_ok=True) or "")
     await machine.run("sleeper", ["sleep", "1000"])
     pod = await machine.until("sleeper", ready)
     script = "import time; print('up', flush=True); time.sleep(1000)"
