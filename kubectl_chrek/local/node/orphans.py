@@ -17,7 +17,7 @@ async def bury() -> None:
     """Runs until cancelled. Children of our own have somebody who waits for them and are gone by the second look."""
     seen: set[int] = set()
     while True:
-        zombies = _zombies()
+        zombies = {pid for pid in children() if _is_zombie(pid)}
         for pid in zombies & seen:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
@@ -25,11 +25,12 @@ async def bury() -> None:
         await asyncio.sleep(_SECONDS)
 
 
-def _zombies() -> set[int]:
-    found: set[int] = set()
-    for children in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found.update(pid for pid in map(int, children.read_text().split()) if _is_zombie(pid))
+def children() -> list[int]:
+    """Of this process."""
+    found: list[int] = []
+    for listed in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # The thread has ended.
+            found += map(int, listed.read_text().split())
     return found
 
 

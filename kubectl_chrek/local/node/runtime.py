@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kubectl_chrek.api.errors import ChrekError
-from kubectl_chrek.local.node import snapshots
+from kubectl_chrek.local.node import orphans, snapshots
 from kubectl_chrek.local.node.config import NodeConfig
 from kubectl_chrek.local.node.logs import Log
 
@@ -150,12 +150,12 @@ async def _end_command(runc: int, pid_file: Path, identifier: str, command: Sequ
         finally:
             os.close(descriptor)
     try:
-        orphans = [int(_take(pid_file))]
+        left = [int(_take(pid_file))]
     except (OSError, ValueError):
-        orphans = _left_behind(identifier, command)
-    for orphan in orphans:
+        left = _left_behind(identifier, command)
+    for pid in left:
         with contextlib.suppress(OSError):
-            _end_orphan(orphan)
+            _end_orphan(pid)
 
 
 async def _readable(descriptor: int) -> None:
@@ -178,19 +178,11 @@ def _take(pid_file: Path) -> str:
 def _left_behind(identifier: str, command: Sequence[str]) -> list[int]:
     """Children of ours in a container that run this command."""
     found, words = [], b"".join(word.encode() + b"\0" for word in command)
-    for pid in _children():
+    for pid in orphans.children():
         process = Path("/proc", str(pid))
         with contextlib.suppress(OSError):
             if identifier in (process / "cgroup").read_text() and (process / "cmdline").read_bytes() == words:
                 found.append(pid)
-    return found
-
-
-def _children() -> list[int]:
-    found: list[int] = []
-    for children in Path("/proc/self/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # The thread has ended.
-            found += map(int, children.read_text().split())
     return found
 
 
